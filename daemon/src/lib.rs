@@ -1,0 +1,8 @@
+//! The Kith daemon. Floors, each using only those below: `rpc` / `calls` / `media` / `net` and `kith-core`.
+
+pub mod calls;
+pub mod config;
+pub mod media;
+pub mod net;
+pub mod node;
+pub mod rpc;

@@ -1,0 +1,108 @@
+@0xb7c1f0a2d3e40007;
+# What two daemons say to each other: structs only, one message after another on a libp2p stream that Noise or TLS has
+# authenticated, each preceded by its length (32 bit, big endian, at most 64 KiB). Version 1 of "/kith/call/1" and "/kith/hello/1".
+# A message of an unknown kind is ignored; one that does not parse ends the stream.
+
+struct Hello @0xb7c1f0a2d3e40080 {
+  # Protocol "/kith/hello/1": each side sends one after connecting, and again when something in it changes.
+  version @0 :UInt16;
+  name @1 :Text;
+  # At most 64 characters.
+  agent @2 :Text;
+  videoPort @3 :UInt16;
+  # UDP ports of the media sockets, which answer STUN Binding requests from connected peers; 0 when closed.
+  audioPort @4 :UInt16;
+  observedAddress @5 :Text;
+  # "ip:port" that the sender sees the receiver at.
+}
+
+enum Kind @0xb7c1f0a2d3e40081 { unspecified @0; voice @1; video @2; }
+enum Switch @0xb7c1f0a2d3e40082 { unspecified @0; on @1; off @2; }
+
+struct TransportParams @0xb7c1f0a2d3e40083 {
+  # One side's end of the media path. The fingerprint is bound to the peer id by the stream that carries it.
+  iceUfrag @0 :Text;
+  icePwd @1 :Text;
+  fingerprintAlgorithm @2 :Text;
+  fingerprint @3 :Data;
+  candidates @4 :List(Candidate);
+  tunnel @5 :Bool;
+  # The sender is ready to carry media over a "/kith/tunnel/1" stream.
+}
+
+enum CandidateKind @0xb7c1f0a2d3e40084 { unspecified @0; host @1; observed @2; relayed @3; }
+
+struct Candidate @0xb7c1f0a2d3e40085 {
+  kind @0 :CandidateKind;
+  address @1 :Text;
+  # "ip:port"
+}
+
+struct Format @0xb7c1f0a2d3e40086 {
+  width @0 :UInt16;
+  height @1 :UInt16;
+  framesPerSecondMilli @2 :UInt32;
+}
+
+struct CallMessage @0xb7c1f0a2d3e40087 {
+  callId @0 :Data;
+  # 16 bytes, chosen by the caller.
+  union {
+    unspecified @1 :Void;
+    offer @2 :Offer;
+    ringing @3 :Void;
+    accept @4 :Accept;
+    decline @5 :Void;
+    busy @6 :Void;
+    blocked @7 :Void;
+    cancel @8 :Void;
+    # By the caller before an answer.
+    hangUp @9 :HangUp;
+    mediaState @10 :MediaState;
+    candidate @11 :Candidate;
+    clockPing @12 :ClockPing;
+    clockPong @13 :ClockPong;
+    timedOut @14 :Void;
+    # By the callee: nobody answered.
+    failed @15 :Text;
+    # The sender could not go on; a sentence for the user.
+  }
+}
+
+struct Offer @0xb7c1f0a2d3e40088 {
+  version @0 :UInt16;
+  kind @1 :Kind;
+  transport @2 :TransportParams;
+  media @3 :MediaState;
+}
+
+struct Accept @0xb7c1f0a2d3e40089 {
+  version @0 :UInt16;
+  transport @1 :TransportParams;
+  media @2 :MediaState;
+}
+
+struct HangUp @0xb7c1f0a2d3e4008a {
+  reason @0 :Text;
+}
+
+struct MediaState @0xb7c1f0a2d3e4008b {
+  # What the sender is sending. Sent with offer and accept, at each change, and every second for the counters.
+  microphone @0 :Switch;
+  camera @1 :Switch;
+  format @2 :Format;
+  # Of the source, before any step down.
+  videoDue @3 :UInt64;
+  # Pictures that the source has captured so far.
+}
+
+struct ClockPing @0xb7c1f0a2d3e4008c {
+  sentMicros @0 :UInt64;
+  # CLOCK_MONOTONIC of the sender.
+}
+
+struct ClockPong @0xb7c1f0a2d3e4008d {
+  pingSentMicros @0 :UInt64;
+  receivedMicros @1 :UInt64;
+  sentMicros @2 :UInt64;
+}
