@@ -1,0 +1,8 @@
+//! Whole flows with real daemons over real sockets, driven by the real command line. One binary, so that it links once.
+
+mod calls;
+mod endings;
+mod hostile;
+mod node;
+mod recordings;
+mod walls;

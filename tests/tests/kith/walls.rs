@@ -1,0 +1,88 @@
+//! The walls of the house: which crate may be named where, and how long a file may be.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in a workspace").to_owned()
+}
+
+fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("source folders are readable").flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let root = root();
+    let mut files = Vec::new();
+    rust_files(&root, &mut files);
+    files
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(&root).expect("found below the root").to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).expect("sources are UTF-8"))
+        })
+        .filter(|(name, _)| !name.starts_with("tests/"))
+        .collect()
+}
+
+/// Files outside `allowed` that name `word`.
+fn outside(word: &str, allowed: &[&str]) -> Vec<String> {
+    sources()
+        .into_iter()
+        .filter(|(name, text)| text.contains(word) && !allowed.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn only_the_network_area_names_libp2p() {
+    assert_eq!(outside("libp2p::", &["daemon/src/net", "daemon/tests"]), Vec::<String>::new());
+}
+
+#[test]
+fn only_the_media_area_names_str0m_and_the_codecs() {
+    for word in ["str0m::", "libaom_sys::", "libdav1d_sys::", "rav1e::", "opus::"] {
+        assert_eq!(outside(word, &["daemon/src/media"]), Vec::<String>::new(), "{word}");
+    }
+}
+
+#[test]
+fn only_the_rpc_areas_name_capnp_rpc() {
+    let allowed =
+        ["daemon/src/rpc", "daemon/tests", "common/src/client", "common/src/rpc", "common/tests", "gui/src/link"];
+    assert_eq!(outside("capnp_rpc::", &allowed), Vec::<String>::new());
+}
+
+#[test]
+fn decisions_have_no_clock_no_sockets_and_no_async() {
+    for word in ["tokio::", "Instant::now", "SystemTime::now", "MonoTime::now", "UdpSocket", "std::thread"] {
+        let found: Vec<String> =
+            outside(word, &[]).into_iter().filter(|name| name.starts_with("daemon/core/src")).collect();
+        assert_eq!(found, Vec::<String>::new(), "{word}");
+    }
+}
+
+#[test]
+fn window_and_command_line_do_not_depend_on_the_daemon() {
+    for manifest in ["gui/Cargo.toml", "ctl/Cargo.toml", "common/Cargo.toml", "common/capture/Cargo.toml"] {
+        let text = std::fs::read_to_string(root().join(manifest)).expect("every crate has a manifest");
+        assert!(!text.contains("kithd") && !text.contains("kith-core"), "{manifest}");
+    }
+}
+
+#[test]
+fn every_file_can_be_read_in_one_sitting() {
+    let long: Vec<(String, usize)> = sources()
+        .into_iter()
+        .map(|(name, text)| (name, text.lines().count()))
+        .filter(|(_, lines)| *lines > 800)
+        .collect();
+    assert_eq!(long, []);
+}
