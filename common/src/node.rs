@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::CallKind;
 use crate::ids::PeerId;
 
 /// How packets reach the other machine.
@@ -82,4 +83,20 @@ pub struct NodeStatus {
     pub process_id: u32,
     pub services: Vec<ServiceInfo>,
     pub peers_connected: u32,
+}
+
+/// The UDP ports of a node's media sockets as they are bound now; 0: closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MediaPorts {
+    pub video: u16,
+    pub audio: u16,
+}
+
+impl MediaPorts {
+    pub fn of(self, kind: CallKind) -> u16 {
+        match kind {
+            CallKind::Video => self.video,
+            CallKind::Voice => self.audio,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kith_common::call::{CallKind, EncoderChoice, Transport};
 use kith_common::failure::Failure;
 use kith_common::ids::CallId;
+pub use kith_common::node::MediaPorts;
 use kith_common::node::Path;
 
 use super::hub::Hub;
@@ -16,22 +17,6 @@ pub const VIDEO_PORT: u16 = 9996;
 pub const AUDIO_PORT: u16 = 9998;
 /// A peer that offers more candidates than this is not describing one machine; the rest is ignored.
 pub const MAX_CANDIDATES: usize = 24;
-
-/// The UDP ports that are bound now; 0: closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MediaPorts {
-    pub video: u16,
-    pub audio: u16,
-}
-
-impl MediaPorts {
-    pub fn of(self, kind: CallKind) -> u16 {
-        match kind {
-            CallKind::Video => self.video,
-            CallKind::Voice => self.audio,
-        }
-    }
-}
 
 #[derive(Debug, Clone)]
 pub struct MediaConfig {
