@@ -321,3 +321,114 @@ impl TestSound {
 fn edge(seconds: f32, (from, to): (f32, f32), fade: f32) -> f32 {
     ((seconds - from) / fade).min((to - seconds) / fade).clamp(0.0, 1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(text: &str) -> Size {
+        text.parse().expect("a legal size")
+    }
+
+    /// Nearest-neighbour on the way up, box average on the way down: worse than what the daemon does.
+    fn scaled(picture: &Picture, to: Size) -> Picture {
+        let from = picture.size;
+        let mut data = vec![128; to.i420_bytes()];
+        for row in 0..to.height() {
+            for column in 0..to.width() {
+                let span = |at: usize, to: usize, from: usize| {
+                    let start = at * from / to;
+                    start..((at + 1) * from / to).max(start + 1)
+                };
+                let (rows, columns) = (span(row, to.height(), from.height()), span(column, to.width(), from.width()));
+                let count = rows.len() * columns.len();
+                let sum: usize = rows
+                    .flat_map(|row| columns.clone().map(move |column| row * from.width() + column))
+                    .map(|at| usize::from(picture.y()[at]))
+                    .sum();
+                data[row * to.width() + column] = u8::try_from(sum / count).expect("an average of bytes");
+            }
+        }
+        Picture::new(to, picture.capture, picture.sequence, data.into()).expect("the data has this size")
+    }
+
+    /// What quantisation does at its worst, roughly: noise, lower contrast, and an offset.
+    fn worn(picture: &Picture, seed: u64) -> Picture {
+        let mut state = seed | 1;
+        let data = picture.data().iter().map(|&byte| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let noise = i32::try_from(state >> 58).expect("six bits") - 32;
+            u8::try_from(((i32::from(byte) - 125) * 6 / 10 + 125 + 8 + noise).clamp(0, 255)).expect("clamped")
+        });
+        let data: Vec<u8> = data.collect();
+        Picture::new(picture.size, picture.capture, picture.sequence, data.into()).expect("the same size")
+    }
+
+    #[test]
+    fn the_number_is_read_at_every_usual_size() {
+        for text in ["320x180", "480x270", "640x360", "640x480", "960x540", "1280x720", "1920x1080", "360x640"] {
+            let source = TestPicture::new(size(text));
+            for number in [0, 1, 2, 255, 256, 0x0055_5555, 0x00ff_ffff, 0x0100_0000] {
+                let read = TestPicture::read_sequence(&source.draw(number, MonoTime(number * 33_333)));
+                assert_eq!(read.map(u64::from), Some(number & 0x00ff_ffff), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_survives_scaling_down_and_up_and_strong_compression() {
+        for number in 0..60_u64 {
+            let number = number * 7919;
+            let picture = TestPicture::new(size("1280x720")).draw(number, MonoTime(number));
+            let small = worn(&scaled(&picture, size("320x180")), number);
+            assert_eq!(TestPicture::read_sequence(&small).map(u64::from), Some(number));
+            let large = scaled(&small, size("640x360"));
+            assert_eq!(TestPicture::read_sequence(&large).map(u64::from), Some(number));
+        }
+    }
+
+    #[test]
+    fn a_picture_without_a_number_has_none() {
+        let size = size("640x360");
+        for luma in [0, 16, 128, 235, 255] {
+            let flat = Picture::new(size, MonoTime(0), 0, vec![luma; size.i420_bytes()].into()).expect("right size");
+            assert_eq!(TestPicture::read_sequence(&flat), None, "{luma}");
+        }
+    }
+
+    #[test]
+    fn every_legal_size_can_be_drawn_and_read_without_harm() {
+        for width in [16, 18, 34, 100, 1920] {
+            for height in [16, 18, 50, 1088] {
+                let size = Size::new(width, height).expect("a legal size");
+                let picture = TestPicture::new(size).draw(5, MonoTime(3_599_999_999));
+                let read = TestPicture::read_sequence(&picture);
+                assert!(read.is_none() || read == Some(5), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_picture_moves_and_repeats_exactly() {
+        let source = TestPicture::new(size("640x360"));
+        assert_eq!(source.draw(7, MonoTime(1_000_000)), source.draw(7, MonoTime(1_000_000)));
+        let still = source.draw(7, MonoTime(1_000_000));
+        let moved = source.draw(7, MonoTime(1_033_333));
+        assert!(still.y().iter().zip(moved.y()).filter(|(a, b)| a != b).count() > 200);
+    }
+
+    #[test]
+    fn the_sound_is_deterministic_has_pauses_and_never_clips() {
+        let make = || {
+            let mut sound = TestSound::new();
+            (0..500).map(|_| sound.next(MonoTime(0))).collect::<Vec<_>>()
+        };
+        let chunks = make();
+        assert_eq!(chunks, make());
+        assert!(chunks.iter().all(|chunk| chunk.samples.len() == FRAME_SAMPLES));
+        let loud = chunks.iter().flat_map(|chunk| &chunk.samples).map(|sample| sample.unsigned_abs()).max();
+        assert!(loud.is_some_and(|loud| (6_000..30_000).contains(&loud)), "{loud:?}");
+        let silent = chunks.iter().filter(|chunk| chunk.samples.iter().all(|sample| *sample == 0)).count();
+        assert!((50..300).contains(&silent), "{silent} of 500 chunks are silent");
+    }
+}

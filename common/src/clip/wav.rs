@@ -320,3 +320,143 @@ fn header(data_bytes: u32) -> [u8; HEADER_BYTES] {
     put(40, &data_bytes.to_le_bytes());
     header
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open(bytes: &[u8]) -> Result<WavReader, ClipError> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("clip.wav");
+        std::fs::write(&path, bytes).expect("written");
+        WavReader::open(&path)
+    }
+
+    fn made(spec: hound::WavSpec, frames: impl Iterator<Item = f32>) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let mut writer = hound::WavWriter::new(&mut bytes, spec).expect("a legal format");
+        for sample in frames {
+            for _ in 0..spec.channels {
+                let written = match (spec.sample_format, spec.bits_per_sample) {
+                    (hound::SampleFormat::Float, _) => writer.write_sample(sample),
+                    (_, 24) => writer.write_sample((sample * 8_388_607.0) as i32),
+                    _ => writer.write_sample((sample * 32767.0) as i16),
+                };
+                written.expect("written");
+            }
+        }
+        writer.finalize().expect("written");
+        bytes.into_inner()
+    }
+
+    fn tone(rate: u32, hz: f32, count: u32) -> impl Iterator<Item = f32> {
+        (0..count).map(move |at| 0.5 * (std::f32::consts::TAU * hz * at as f32 / rate as f32).sin())
+    }
+
+    fn spec(rate: u32, channels: u16, bits: u16) -> hound::WavSpec {
+        let sample_format = if bits == 32 { hound::SampleFormat::Float } else { hound::SampleFormat::Int };
+        hound::WavSpec { channels, sample_rate: rate, bits_per_sample: bits, sample_format }
+    }
+
+    fn all(reader: &mut WavReader) -> Vec<i16> {
+        let mut samples = vec![0; 500_000];
+        let count = reader.read(&mut samples).expect("readable");
+        samples.truncate(count);
+        samples
+    }
+
+    #[test]
+    fn every_supported_format_gives_the_same_sound() {
+        for (channels, bits) in [(1, 16), (2, 16), (2, 24), (1, 32), (6, 32)] {
+            let mut reader = open(&made(spec(48_000, channels, bits), tone(48_000, 440.0, 4800))).expect("playable");
+            let samples = all(&mut reader);
+            assert_eq!(samples.len(), 4800, "{channels} channels, {bits} bit");
+            for (sample, wanted) in samples.iter().zip(tone(48_000, 440.0, 4800)) {
+                assert!((f32::from(*sample) / 32768.0 - wanted).abs() < 0.0002, "{channels} channels, {bits} bit");
+            }
+        }
+    }
+
+    #[test]
+    fn other_rates_are_resampled_to_the_same_tone() {
+        for rate in [8_000, 16_000, 44_100, 96_000] {
+            let mut reader = open(&made(spec(rate, 1, 16), tone(rate, 440.0, rate / 2))).expect("playable");
+            let samples = all(&mut reader);
+            assert!((23_000..=24_000).contains(&samples.len()), "{rate}: {}", samples.len());
+            let error = samples
+                .iter()
+                .zip(tone(48_000, 440.0, 24_000))
+                .skip(1000)
+                .take(20_000)
+                .map(|(sample, wanted)| (f32::from(*sample) / 32768.0 - wanted).abs())
+                .fold(0.0, f32::max);
+            assert!(error < 0.01, "{rate} Hz: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_ends_cleanly_and_loops() {
+        let whole = made(spec(48_000, 2, 16), tone(48_000, 440.0, 100));
+        for length in 0..whole.len() {
+            match open(&whole[..length]) {
+                Ok(mut reader) => {
+                    assert_eq!(all(&mut reader).len(), (length - HEADER_BYTES) / 4, "{length}");
+                    reader.read_looped(&mut [0; 960]).expect("it loops");
+                }
+                Err(_) => assert!(length < HEADER_BYTES + 4, "{length}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_refused_with_a_reason() {
+        let change = |at: usize, bytes: &[u8]| {
+            let mut wav = made(spec(48_000, 1, 16), tone(48_000, 440.0, 100));
+            wav[at..at + bytes.len()].copy_from_slice(bytes);
+            open(&wav).err().expect("it must be refused").to_string()
+        };
+        assert!(change(0, b"FORM").contains("begin"));
+        assert!(change(22, &[0, 0]).contains("channels"));
+        assert!(change(22, &[99, 0]).contains("channels"));
+        assert!(change(24, &1_u32.to_le_bytes()).contains("sample rate"));
+        assert!(change(34, &[8, 0]).contains("8 bit"));
+        assert!(change(16, &0xffff_fff0_u32.to_le_bytes()).contains("damaged"));
+        assert!(change(12, b"data").contains("no format"));
+    }
+
+    #[test]
+    fn a_recording_plays_after_each_write() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("audio.wav");
+        let mut writer = WavWriter::create(&path).expect("created");
+        let mut wanted = Vec::new();
+        for round in 0..5_i16 {
+            let samples: Vec<i16> = (0..960).map(|at| at * 7 + round).collect();
+            wanted.extend_from_slice(&samples);
+            writer.write(&samples).expect("written");
+            // Read while the writer is still open, as after a kill.
+            assert_eq!(all(&mut WavReader::open(&path).expect("playable")), wanted);
+            assert_eq!(hound::WavReader::open(&path).expect("playable").len() as usize, wanted.len());
+        }
+        assert_eq!(writer.samples(), 4800);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn no_damage_makes_the_reader_panic_or_hang(at in 0_usize..60, byte: u8, cut in 0_usize..300) {
+            let mut bytes = made(spec(44_100, 2, 16), tone(44_100, 440.0, 50));
+            bytes[at] = byte;
+            bytes.truncate(cut);
+            if let Ok(mut reader) = open(&bytes) {
+                for _ in 0..4 {
+                    if reader.read_looped(&mut [0; 960]).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

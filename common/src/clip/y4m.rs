@@ -210,3 +210,147 @@ impl Y4mWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testsource::TestPicture;
+
+    const HEADER: &str = "YUV4MPEG2 W32 H16 F30000:1001 Ip A1:1 C420jpeg XYSCSS=420JPEG\n";
+
+    fn open(bytes: &[u8]) -> Result<Y4mReader, ClipError> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("clip.y4m");
+        std::fs::write(&path, bytes).expect("written");
+        // The open file outlives its name.
+        Y4mReader::open(&path)
+    }
+
+    fn clip(pictures: u8) -> Vec<u8> {
+        let mut bytes = HEADER.as_bytes().to_vec();
+        for number in 0..pictures {
+            bytes.extend_from_slice(b"FRAME\n");
+            bytes.extend(std::iter::repeat_n(number, 32 * 16 * 3 / 2));
+        }
+        bytes
+    }
+
+    fn count(reader: &mut Y4mReader) -> Result<u64, ClipError> {
+        let mut number = 0;
+        while reader.next(number, MonoTime(0))?.is_some() {
+            number += 1;
+        }
+        Ok(number)
+    }
+
+    #[test]
+    fn a_clip_is_read_whole_and_loops() {
+        let mut reader = open(&clip(3)).expect("a sound clip");
+        assert_eq!(reader.format(), VideoFormat { size: Size::new(32, 16).expect("legal"), fps_milli: 29_970 });
+        assert_eq!(count(&mut reader).expect("readable"), 3);
+        let lumas: Vec<u8> =
+            (0..7).map(|number| reader.next_looped(number, MonoTime(0)).expect("it loops").y()[0]).collect();
+        assert_eq!(lumas, [0, 1, 2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_clip_that_is_cut_short_ends_after_its_last_whole_picture() {
+        let whole = clip(2);
+        let one = (whole.len() - HEADER.len()) / 2;
+        for length in 0..whole.len() {
+            let opened = open(&whole[..length]);
+            if length < HEADER.len() + one {
+                assert!(opened.is_err(), "{length}");
+            } else {
+                assert_eq!(count(&mut opened.expect("one picture is whole")).expect("no error"), 1, "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_refused_with_a_reason() {
+        let cases = [
+            ("YUV4MPEG2 W33 H16 F30:1\n", "even"),
+            ("YUV4MPEG2 W8192 H4096 F30:1\n", "at most"),
+            ("YUV4MPEG2 W99999999999 H16 F30:1\n", "width"),
+            ("YUV4MPEG2 H16 F30:1\n", "even"),
+            ("YUV4MPEG2 W32 H16 F0:0\n", "rate"),
+            ("YUV4MPEG2 W32 H16 F1000:1\n", "rate"),
+            ("YUV4MPEG2 W32 H16\n", "rate"),
+            ("YUV4MPEG2 W32 H16 F30:1 C444\n", "4:2:0"),
+            ("YUV4MPEG2 W32 H16 F30:1 C420p10\n", "8 bit"),
+            ("RIFF\n", "begin"),
+            ("", "begin"),
+        ];
+        for (header, expected) in cases {
+            let mut bytes = header.as_bytes().to_vec();
+            bytes.extend_from_slice(&clip(1)[HEADER.len()..]);
+            let error = open(&bytes).err().expect("it must be refused").to_string();
+            assert!(error.contains(expected), "{header:?}: {error}");
+        }
+        assert!(open(&vec![b'x'; 100_000]).is_err());
+    }
+
+    #[test]
+    fn a_damaged_picture_marker_is_a_typed_error() {
+        let mut bytes = clip(2);
+        let second = HEADER.len() + 6 + 32 * 16 * 3 / 2;
+        bytes[second] = b'X';
+        let mut reader = open(&bytes).expect("the first picture is whole");
+        assert!(matches!(count(&mut reader), Err(ClipError::Unusable { .. })));
+    }
+
+    #[test]
+    fn pictures_are_due_by_the_exact_ratio() {
+        let rate = FrameRate::new(30_000, 1001).expect("usable");
+        assert_eq!(rate.due_us(0), 0);
+        assert_eq!(rate.due_us(30_000), 1_001_000_000);
+        assert_eq!(FrameRate::from_milli(29_970), Some(rate));
+        assert_eq!(FrameRate::from_milli(0), None);
+        assert_eq!(FrameRate::from_milli(12_500).map(FrameRate::milli), Some(12_500));
+        assert_eq!(rate.due_us(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_recording_is_whole_after_each_picture() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("video.y4m");
+        let size = Size::new(64, 48).expect("legal");
+        let source = TestPicture::new(size);
+        let mut writer = Y4mWriter::create(&path, size, FrameRate::new(25, 1).expect("usable")).expect("created");
+        for number in 0..4 {
+            let picture = source.draw(number, MonoTime(number));
+            writer.write(&picture).expect("written");
+            // Read while the writer is still open, as after a kill.
+            let mut reader = Y4mReader::open(&path).expect("playable");
+            let mut last = None;
+            while let Some(read) = reader.next(number, MonoTime(number)).expect("sound") {
+                last = Some(read);
+            }
+            assert_eq!(last, Some(picture));
+        }
+        assert_eq!(writer.written(), 4);
+        let other = TestPicture::new(Size::new(32, 32).expect("legal")).draw(0, MonoTime(0));
+        assert!(matches!(writer.write(&other), Err(ClipError::Size { .. })));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_damage_makes_the_reader_panic_or_hang(at in 0_usize..2000, byte: u8, cut in 0_usize..2400) {
+            let mut bytes = clip(3);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(cut.min(bytes.len()));
+            if let Ok(mut reader) = open(&bytes) {
+                for number in 0..8 {
+                    if reader.next_looped(number, MonoTime(0)).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
