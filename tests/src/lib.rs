@@ -6,6 +6,7 @@
 pub mod clips;
 pub mod daemon;
 pub mod lines;
+pub mod namespaces;
 pub mod proc;
 
 pub use daemon::{Daemon, Options};

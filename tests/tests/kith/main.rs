@@ -3,6 +3,9 @@
 mod calls;
 mod endings;
 mod hostile;
+mod nat;
 mod node;
+mod python;
 mod recordings;
 mod walls;
+mod window;
