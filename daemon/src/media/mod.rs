@@ -2,14 +2,26 @@
 //! str0m and the codecs. `calls` opens sessions and feeds them what signalling brings; nothing here speaks to the network
 //! otherwise or knows who is calling whom.
 
+mod addresses;
 pub mod audio_rx;
 pub mod audio_tx;
+mod control;
 mod delivery;
+mod driver;
 pub mod engine;
+mod feedback;
+mod figures;
 pub mod hub;
+mod impair;
 pub mod params;
+mod paths;
+mod pipeline;
 mod queue;
 pub mod session;
+mod setup;
+mod socket;
+mod stun;
+mod tunnel;
 pub mod video_rx;
 pub mod video_tx;
 

@@ -12,13 +12,15 @@ use kith_common::node::Path;
 
 use super::hub::Hub;
 
+pub use kith_core::clock_offset::ClockOffset;
+
 /// The wanted ports when nothing else is configured.
 pub const VIDEO_PORT: u16 = 9996;
 pub const AUDIO_PORT: u16 = 9998;
 /// A peer that offers more candidates than this is not describing one machine; the rest is ignored.
 pub const MAX_CANDIDATES: usize = 24;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct MediaConfig {
     /// `None`: all addresses of the machine, IPv4 and IPv6.
     pub bind: Option<IpAddr>,
@@ -93,14 +95,6 @@ pub struct TransportParams {
     pub candidates: Vec<Candidate>,
     /// Ready to carry media over a tunnel stream.
     pub tunnel: bool,
-}
-
-/// The peer's clock against ours, as signalling measures it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ClockOffset {
-    /// Peer clock minus local clock.
-    pub micros: i64,
-    pub uncertainty_micros: u64,
 }
 
 /// What a session reports, in the order in which it happened.

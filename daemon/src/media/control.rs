@@ -1,0 +1,220 @@
+//! What one session sends and asks for: the bitrate of the pictures, reports to the peer, requests for key frames.
+
+use std::time::{Duration, Instant};
+
+use kith_common::call::Medium;
+use kith_common::ids::CallId;
+use kith_core::rate::{RateConfig, RateController, SKIP_AGE};
+use str0m::Rtc;
+use str0m::format::Codec;
+use str0m::media::{KeyframeRequestKind, MediaData, Pt};
+
+use super::driver::mid;
+use super::feedback::{DelayMeter, Report, Throughput};
+use super::params::Role;
+use super::setup::{Ssrcs, other};
+
+/// The most that pictures get: enough for 720p at 30 pictures a second.
+const MAX_VIDEO_BPS: u64 = 2_500_000;
+const MIN_VIDEO_BPS: u64 = 50_000;
+/// What the estimator looks for: with it the share for pictures reaches the maximum.
+const DESIRED_BPS: u64 = 4_200_000;
+/// A heartbeat when there is nothing to report ..
+const HEARTBEAT: Duration = Duration::from_millis(250);
+/// .. and a report as often as this while the delay is growing.
+const URGENT: Duration = Duration::from_millis(50);
+const GROWTH: Duration = Duration::from_millis(40);
+/// While the peer sees a queue, what it receives is what the link carries. That is believed for this long.
+const CONGESTED: Duration = Duration::from_millis(60);
+const CAP_LIFE: Duration = Duration::from_millis(800);
+/// A request for a key frame is repeated when it can have been lost; the answer takes a round trip at least.
+const PLI_INTERVAL: Duration = Duration::from_millis(300);
+/// A report counts this long.
+const REPORT_LIFE: Duration = Duration::from_millis(400);
+
+pub struct Control {
+    rate: RateController,
+    ours: Ssrcs,
+    theirs: Ssrcs,
+    delays: [DelayMeter; 2],
+    least: [Option<i64>; 2],
+    throughput: Throughput,
+    reported: Option<Instant>,
+    /// What the peer reported last.
+    growth: Option<(Duration, Instant)>,
+    /// What the link carries while it is full.
+    cap: Option<(u64, Instant)>,
+    queue_age: Option<Duration>,
+    round_trip: Duration,
+    key_wanted: bool,
+    /// Pictures are undecodable until the next key frame.
+    broken: bool,
+    asked: Option<Instant>,
+    /// RTP time and transit of the newest sound with a capture time.
+    sound: Option<(u64, i64)>,
+    pts: [Option<Pt>; 2],
+}
+
+impl Control {
+    pub fn new(start_bps: u64, call: CallId, role: Role) -> Self {
+        let config = RateConfig { start_bps, min_bps: MIN_VIDEO_BPS, max_bps: MAX_VIDEO_BPS };
+        Self {
+            rate: RateController::new(config),
+            ours: Ssrcs::of(call, role),
+            theirs: Ssrcs::of(call, other(role)),
+            delays: [DelayMeter::default(), DelayMeter::default()],
+            least: [None; 2],
+            throughput: Throughput::default(),
+            reported: None,
+            growth: None,
+            cap: None,
+            queue_age: None,
+            round_trip: Duration::ZERO,
+            key_wanted: false,
+            broken: false,
+            asked: None,
+            sound: None,
+            pts: [None; 2],
+        }
+    }
+
+    pub fn desired_bps(&self) -> u64 {
+        DESIRED_BPS
+    }
+
+    pub fn video_target_bps(&self) -> u64 {
+        self.rate.video_target_bps()
+    }
+
+    pub fn estimate_bps(&self) -> u64 {
+        self.rate.estimate_bps()
+    }
+
+    pub fn video_pt(&mut self, rtc: &Rtc) -> Option<Pt> {
+        self.pt(rtc, Medium::Video, Codec::Av1)
+    }
+
+    pub fn audio_pt(&mut self, rtc: &Rtc) -> Option<Pt> {
+        self.pt(rtc, Medium::Audio, Codec::Opus)
+    }
+
+    fn pt(&mut self, rtc: &Rtc, medium: Medium, codec: Codec) -> Option<Pt> {
+        let slot = &mut self.pts[medium as usize];
+        if slot.is_none() {
+            *slot =
+                rtc.codec_config().find(|params| params.spec().codec == codec).map(str0m::format::PayloadParams::pt);
+        }
+        *slot
+    }
+
+    pub fn handle_estimate(&mut self, bps: u64, now: Instant) {
+        let cap = self.cap.filter(|(_, at)| now.saturating_duration_since(*at) < CAP_LIFE);
+        self.rate.handle_estimate(cap.map_or(bps, |(cap, _)| bps.min(cap)), now);
+    }
+
+    pub fn handle_loss(&mut self, loss: f64, now: Instant) {
+        self.rate.handle_loss(loss, now);
+    }
+
+    pub fn handle_rtt(&mut self, round_trip: Option<Duration>) {
+        if let Some(round_trip) = round_trip {
+            self.round_trip = round_trip;
+        }
+    }
+
+    /// A packet of the peer, of any kind.
+    pub fn handle_received(&mut self, bytes: usize, now: Instant) {
+        self.throughput.record(bytes, now);
+    }
+
+    /// A report of the peer; the answer is whether it hears our UDP packets.
+    pub fn handle_report(&mut self, payload: &[u8], now: Instant) -> Option<bool> {
+        let report = Report::parse(payload)?;
+        self.growth = Some((report.growth, now));
+        if report.growth > CONGESTED && report.received_bps > 0 {
+            self.cap = Some((report.received_bps, now));
+            self.rate.handle_estimate(self.rate.estimate_bps().min(report.received_bps), now);
+        }
+        self.rate.handle_delay_report(report.growth, now);
+        Some(report.hears_udp)
+    }
+
+    /// A picture or a packet of sound. Returns its transit (arrival minus capture, in microseconds on the two clocks):
+    /// as given, or found by the time-stamps of sound, since what RED has rebuilt has no extension of its own.
+    pub fn handle_media(&mut self, medium: Medium, transit: Option<i64>, data: &MediaData, key: bool) -> Option<i64> {
+        let now = data.network_time;
+        let transit = match medium {
+            Medium::Audio => self.sound_transit(transit, data.time.numer()),
+            Medium::Video => {
+                if key {
+                    self.broken = false;
+                    self.key_wanted = false;
+                } else if !data.contiguous {
+                    self.broken = true;
+                }
+                transit
+            }
+        };
+        if let Some(transit) = transit {
+            self.delays[medium as usize].record(transit, now);
+            let least = &mut self.least[medium as usize];
+            *least = Some(least.map_or(transit, |least| least.min(transit)));
+        }
+        transit
+    }
+
+    fn sound_transit(&mut self, transit: Option<i64>, time: u64) -> Option<i64> {
+        if let Some(transit) = transit {
+            self.sound = Some((time, transit));
+            return Some(transit);
+        }
+        let (known_time, known) = self.sound?;
+        // Rebuilt sound came with a later packet: it was on its way for longer by what lies between them.
+        let samples = i64::try_from(known_time).ok()?.checked_sub(i64::try_from(time).ok()?)?;
+        Some(known.saturating_add(samples.saturating_mul(1000) / 48))
+    }
+
+    /// Of all that came; 0 before the first.
+    pub fn least_transit(&self, medium: Medium) -> i64 {
+        let both = self.least.iter().flatten().min().copied();
+        self.least[medium as usize].or(both).unwrap_or(0)
+    }
+
+    /// The decoder wants a key frame.
+    pub fn want_key(&mut self) {
+        self.key_wanted = true;
+    }
+
+    /// How long a picture made now would wait: in the own queue, or in that of the link as the peer sees it.
+    pub fn effective_age(&self, now: Instant) -> Option<Duration> {
+        let growth =
+            self.growth.filter(|(growth, at)| *growth > SKIP_AGE && now.saturating_duration_since(*at) < REPORT_LIFE);
+        self.queue_age.max(growth.map(|(growth, _)| growth))
+    }
+
+    /// Looks at the queue, reports to the peer and asks for a key frame where one is due.
+    pub fn tick(&mut self, rtc: &mut Rtc, hears_udp: bool, now: Instant) {
+        let video = mid(Medium::Video);
+        let oldest = rtc.direct_api().stream_tx_by_mid(video, None).and_then(|tx| tx.queue_info()?.first_unsent());
+        self.queue_age = oldest.map(|at| now.saturating_duration_since(at));
+        self.rate.handle_queue_age(self.queue_age, now);
+        let [audio, video_delay] = &mut self.delays;
+        let growth = audio.growth(now).or_else(|| video_delay.growth(now)).unwrap_or_default();
+        let interval = if growth >= GROWTH { URGENT } else { HEARTBEAT };
+        if self.reported.is_none_or(|at| now.saturating_duration_since(at) >= interval) {
+            self.reported = Some(now);
+            let report = Report { growth, received_bps: self.throughput.bps(now), hears_udp };
+            rtc.direct_api().send_app_specific_feedback(self.ours.audio, self.theirs.audio, report.to_bytes());
+        }
+        let waited = self.asked.is_none_or(|at| now.saturating_duration_since(at) >= PLI_INTERVAL.max(self.round_trip));
+        if (self.broken || self.key_wanted) && waited {
+            self.asked = Some(now);
+            self.key_wanted = false;
+            if let Some(mut writer) = rtc.writer(video)
+                && let Err(error) = writer.request_keyframe(None, KeyframeRequestKind::Pli)
+            {
+                tracing::debug!(%error, "no key frame could be asked for");
+            }
+        }
+    }
+}
