@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use kith_common::call::{CallStats, EncoderChoice, Medium, Switch};
+use kith_common::call::{CallStats, Medium, Switch};
 use kith_common::clock::MonoTime;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
@@ -30,7 +30,7 @@ use super::params::{
     Candidate, CandidateKind, ClockOffset, MAX_CANDIDATES, Role, SessionEvent, SessionSpec, TransportParams,
 };
 use super::paths::{Paths, Way, is_relay, relay_address};
-use super::pipeline::{Pipeline, Unit};
+use super::pipeline::{MakeCodecs, Pipeline, Unit};
 use super::setup;
 use super::socket::{Port, Registration};
 use super::stun::{self, Message, TransactionId};
@@ -68,7 +68,7 @@ pub enum Command {
 /// What a driver is made of.
 pub struct Setup {
     pub spec: SessionSpec,
-    pub encoder: EncoderChoice,
+    pub make_codecs: Option<MakeCodecs>,
     pub rtc: Rtc,
     pub port: Arc<Port>,
     pub registration: Registration,
@@ -397,7 +397,7 @@ impl Driver {
             Command::Switch(medium, switch) => {
                 self.switches[medium as usize] = switch;
                 if let Some(pipeline) = &self.pipeline {
-                    pipeline.set_switch(medium, self.effective(medium));
+                    pipeline.codecs.set_switch(medium, self.effective(medium));
                 }
             }
             Command::PeerVideoDue(pictures) => {
@@ -428,11 +428,9 @@ impl Driver {
         }
         let desired = Bitrate::bps(self.control.desired_bps());
         self.setup.rtc.bwe().set_bitrate(Bitrate::ZERO, desired);
-        let encoder = match self.setup.spec.encoder {
-            EncoderChoice::Auto => self.setup.encoder,
-            chosen => chosen,
-        };
-        self.pipeline = Some(Pipeline::spawn(&self.setup.spec.hub, encoder, self.control.video_target_bps()));
+        if let Some(make) = self.setup.make_codecs.take() {
+            self.pipeline = Some(Pipeline::start(make, self.control.video_target_bps()));
+        }
         Ok(())
     }
 
@@ -460,7 +458,7 @@ impl Driver {
             Event::MediaData(data) => self.handle_media(data),
             Event::KeyframeRequest(_) => {
                 if let Some(pipeline) = &self.pipeline {
-                    pipeline.request_key(KeyReason::Requested);
+                    pipeline.codecs.request_key(KeyReason::Requested);
                 }
             }
             Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
@@ -473,7 +471,7 @@ impl Driver {
                 let loss = f64::from(peer.egress_loss_fraction.unwrap_or(0.0));
                 self.control.handle_loss(loss, Instant::now());
                 if let Some(pipeline) = &self.pipeline {
-                    pipeline.set_loss(self.figures.loss());
+                    pipeline.codecs.set_loss(self.figures.loss());
                 }
             }
             Event::AppSpecificFeedback(feedback) => {
@@ -495,11 +493,11 @@ impl Driver {
         self.figures.start(Instant::now());
         for medium in [Medium::Audio, Medium::Video] {
             if let Some(pipeline) = &self.pipeline {
-                pipeline.set_switch(medium, self.effective(medium));
+                pipeline.codecs.set_switch(medium, self.effective(medium));
             }
         }
         if let Some(pipeline) = &self.pipeline {
-            pipeline.request_key(KeyReason::Start);
+            pipeline.codecs.request_key(KeyReason::Start);
         }
         self.report_path();
     }
@@ -615,8 +613,8 @@ impl Driver {
         self.control.tick(&mut self.setup.rtc, self.paths.hears_udp(now), now);
         self.pump()?;
         if let Some(pipeline) = &self.pipeline {
-            pipeline.set_target(self.control.video_target_bps());
-            pipeline.set_queue_age(self.control.effective_age(now));
+            pipeline.codecs.set_target(self.control.video_target_bps());
+            pipeline.codecs.set_queue_age(self.control.effective_age(now));
             if !self.first_frame && pipeline.has_output(self.setup.spec.kind, now.saturating_duration_since(since)) {
                 self.first_frame = true;
                 self.emit(SessionEvent::FirstFrame);

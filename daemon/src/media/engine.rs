@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use kith_common::call::CallKind;
+use kith_common::call::{CallKind, EncoderChoice};
 use kith_common::clock::unix_ms;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::{ServiceInfo, ServiceState};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::params::{Impairment, MediaConfig, MediaPorts, ReflectorSource, SessionSpec};
+use super::pipeline::{self, MakeCodecs};
 use super::session::Session;
 use super::socket::{self, Port};
 
@@ -124,6 +125,16 @@ impl Media {
     /// Makes a certificate and ICE credentials and gathers candidates; sends nothing to the peer yet.
     #[allow(clippy::unused_async, reason = "making the key may move to a thread")]
     pub async fn open(&self, spec: SessionSpec) -> Result<Session, Failure> {
+        let encoder = match spec.encoder {
+            EncoderChoice::Auto => self.owner.shared.config.encoder,
+            chosen => chosen,
+        };
+        let codecs = pipeline::threads(spec.hub.clone(), encoder);
+        self.open_with(spec, codecs)
+    }
+
+    /// The same with codecs of one's own.
+    pub(super) fn open_with(&self, spec: SessionSpec, codecs: MakeCodecs) -> Result<Session, Failure> {
         let shared = &self.owner.shared;
         let kind = spec.kind;
         let Some(port) = lock(&shared.open)[index(kind)].clone() else {
@@ -140,8 +151,7 @@ impl Media {
             .filter(|address| address.port() != 0 && port.carries(address.ip()))
             .take(MAX_REFLECTORS)
             .collect();
-        let encoder = shared.config.encoder;
-        Session::open(spec, &port, reflectors, encoder)
+        Session::open(spec, &port, reflectors, codecs)
     }
 }
 

@@ -8,7 +8,7 @@ use kith_common::node::Path;
 use kith_core::stats::{Due, RateMeter};
 
 use super::hub::Hub;
-use super::pipeline::Pipeline;
+use super::pipeline::{CodecFigures, Pipeline};
 
 /// Weight of the newest second in the shown loss.
 const SMOOTH: f64 = 0.2;
@@ -89,8 +89,7 @@ impl Figures {
 
     pub fn assemble(&self, hub: &Hub, pipeline: &Pipeline, estimate_bps: u64, now: Instant) -> CallStats {
         let delivered = hub.delivered();
-        let (video_tx, video_rx) = (pipeline.video_tx.stats(), pipeline.video_rx.stats());
-        let audio_rx = pipeline.audio_rx.stats();
+        let CodecFigures { video_tx, video_rx, audio_rx } = pipeline.codecs.figures();
         let (audio, video) = (Medium::Audio as usize, Medium::Video as usize);
         let side = |size: Option<Size>| size.map_or((0, 0), |size| (size.width() as u16, size.height() as u16));
         let (width, height) = side(delivered.size.or(video_rx.size));

@@ -9,6 +9,8 @@ mod control;
 mod delivery;
 mod driver;
 pub mod engine;
+#[cfg(test)]
+mod fake;
 mod feedback;
 mod figures;
 pub mod hub;
@@ -21,6 +23,8 @@ pub mod session;
 mod setup;
 mod socket;
 mod stun;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 pub mod video_rx;
 pub mod video_tx;

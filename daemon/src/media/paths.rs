@@ -74,7 +74,6 @@ impl Paths {
         self.tunnel = there;
     }
 
-
     pub fn set_tunnel_path(&mut self, path: Path) {
         self.tunnel_path = path;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use kith_common::call::{CallStats, EncoderChoice, Medium, Switch};
+use kith_common::call::{CallStats, Medium, Switch};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
 use str0m::Rtc;
@@ -21,6 +21,7 @@ use super::hub::Hub;
 use super::params::{
     Candidate, CandidateKind, ClockOffset, MAX_CANDIDATES, SessionEvent, SessionSpec, TransportParams,
 };
+use super::pipeline::MakeCodecs;
 use super::socket::{Port, SESSION_QUEUE};
 use super::tunnel::Tunnel;
 
@@ -53,7 +54,7 @@ impl Session {
         spec: SessionSpec,
         port: &Arc<Port>,
         reflectors: Vec<SocketAddr>,
-        encoder: EncoderChoice,
+        make_codecs: MakeCodecs,
     ) -> Result<Self, Failure> {
         let hosts = addresses::hosts(port, spec.lan_peer);
         let near = spec.lan_peer.is_some_and(|ip| addresses::path_to(ip) == Path::Lan);
@@ -89,7 +90,7 @@ impl Session {
         };
         let driver = Driver::new(Setup {
             spec,
-            encoder,
+            make_codecs: Some(make_codecs),
             rtc,
             port: Arc::clone(port),
             registration,

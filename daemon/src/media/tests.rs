@@ -1,0 +1,360 @@
+//! Sessions between two engines over real sockets on the loopback interface.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kith_common::call::{CallKind, EncoderChoice, Medium, Switch, Transport};
+use kith_common::failure::FailureKind;
+use kith_common::ids::CallId;
+use kith_common::node::{Path, ServiceState};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::fake::{self, Ends};
+use super::hub::Hub;
+use super::stun;
+use super::*;
+
+/// What should take milliseconds takes seconds on a machine that compiles beside.
+const DEADLINE: Duration = Duration::from_secs(20);
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn config() -> MediaConfig {
+    MediaConfig { bind: Some(LOOPBACK), video_port: 0, audio_port: 0, ..MediaConfig::default() }
+}
+
+struct Side {
+    session: Session,
+    events: mpsc::Receiver<SessionEvent>,
+    ends: Arc<Ends>,
+}
+
+impl Side {
+    fn open(media: &Media, role: Role, kind: CallKind) -> Self {
+        let (codecs, ends) = fake::codecs();
+        let spec = SessionSpec {
+            call: CallId::from_bytes([7; 16]),
+            kind,
+            role,
+            hub: Hub::new(),
+            encoder: EncoderChoice::Auto,
+            lan_peer: Some(LOOPBACK),
+        };
+        let mut session = media.open_with(spec, codecs).expect("the port is open");
+        let events = session.events();
+        Self { session, events, ends }
+    }
+
+    async fn until(&mut self, what: &str, wanted: impl Fn(&SessionEvent) -> bool) -> SessionEvent {
+        let found = timeout(DEADLINE, async {
+            loop {
+                let event = self.events.recv().await.expect("the session lives");
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("no {what} in time"))
+    }
+
+    /// Waits for this many more pictures and sounds.
+    async fn more(&self, pictures: usize, sounds: usize) {
+        let mut counts = self.ends.counts.subscribe();
+        let (p, s) = *counts.borrow_and_update();
+        let enough = counts.wait_for(|now| now.0 >= p + pictures && now.1 >= s + sounds);
+        timeout(DEADLINE, enough).await.expect("media flows").expect("the codecs live");
+    }
+}
+
+fn is_path(event: &SessionEvent) -> bool {
+    matches!(event, SessionEvent::Path { .. })
+}
+
+async fn engines() -> (Media, Media) {
+    (Media::start(config()).await, Media::start(config()).await)
+}
+
+fn sides(a: &Media, b: &Media, kind: CallKind) -> (Side, Side) {
+    (Side::open(a, Role::Caller, kind), Side::open(b, Role::Callee, kind))
+}
+
+fn connect(a: &Side, b: &Side) {
+    a.session.connect(b.session.local());
+    b.session.connect(a.session.local());
+}
+
+fn attach_tunnel(a: &Side, b: &Side) {
+    let (left, right) = tokio::io::duplex(64 * 1024);
+    a.session.attach_tunnel(left);
+    b.session.attach_tunnel(right);
+}
+
+#[tokio::test]
+async fn pictures_and_sound_flow_both_ways_in_both_kinds_of_call() {
+    for kind in [CallKind::Video, CallKind::Voice] {
+        let (media_a, media_b) = engines().await;
+        let (mut a, mut b) = sides(&media_a, &media_b, kind);
+        connect(&a, &b);
+        let expected = SessionEvent::Path { path: Path::Lan, transport: Transport::Udp };
+        for side in [&mut a, &mut b] {
+            assert_eq!(side.until("path", is_path).await, expected);
+            side.until("first packet", |event| *event == SessionEvent::FirstPacket).await;
+            side.until("first frame", |event| *event == SessionEvent::FirstFrame).await;
+            side.more(30, 50).await;
+        }
+        let first = *a.ends.pictures.lock().expect("no panic holds it").first().expect("pictures came");
+        assert!(first.decodable, "the first picture is a key frame");
+        a.session.set_switch(Medium::Video, Switch::Off);
+        let stats = a.session.close().await;
+        assert!(stats.video_received >= 30 && stats.audio_received >= 50, "{stats:?}");
+        assert_eq!((stats.path, stats.transport), (Some(Path::Lan), Transport::Udp));
+        // Closing twice, or a side that has been left alone, harms nobody.
+        a.session.close().await;
+        b.session.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_not_announced_is_refused() {
+    let (media_a, media_b) = engines().await;
+    let (mut a, b) = sides(&media_a, &media_b, CallKind::Video);
+    let mut wrong = b.session.local();
+    wrong.fingerprint[0] ^= 1;
+    a.session.connect(wrong);
+    b.session.connect(a.session.local());
+    let failed = a.until("failure", |event| matches!(event, SessionEvent::Failed(_))).await;
+    let SessionEvent::Failed(failure) = failed else { unreachable!("asked for a failure") };
+    assert_eq!(failure.kind, FailureKind::NotPermitted);
+    assert!(a.ends.pictures.lock().expect("no panic holds it").is_empty());
+}
+
+#[tokio::test]
+async fn nonsense_parameters_fail_the_session_in_words() {
+    let media = Media::start(config()).await;
+    let spoil: [fn(&mut TransportParams); 4] = [
+        |params| params.ice_ufrag = String::new(),
+        |params| params.ice_pwd = "ä".repeat(30),
+        |params| params.fingerprint = vec![0; 31],
+        |params| params.fingerprint_algorithm = "md5".to_owned(),
+    ];
+    for spoil in spoil {
+        let (mut a, b) = sides(&media, &media, CallKind::Voice);
+        let mut params = b.session.local();
+        spoil(&mut params);
+        a.session.connect(params);
+        let failed = a.until("failure", |event| matches!(event, SessionEvent::Failed(_))).await;
+        assert!(matches!(failed, SessionEvent::Failed(failure) if failure.kind == FailureKind::InvalidArgument));
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_junk_does_not_disturb_a_call() {
+    let (media_a, media_b) = engines().await;
+    let (mut a, b) = sides(&media_a, &media_b, CallKind::Video);
+    connect(&a, &b);
+    a.until("path", is_path).await;
+    let port = media_a.ports().borrow().video;
+    let fragment = a.session.local().ice_ufrag;
+    let junk = UdpSocket::bind((LOOPBACK, 0)).await.expect("a free port");
+    let target = SocketAddr::new(LOOPBACK, port);
+    // A check of this session with a wrong signature, whole and mutilated; RTP, DTLS and nothing that is known.
+    let username = format!("{fragment}:zzzz");
+    let mut check = stun::binding_request(&[9; 12]);
+    check.extend_from_slice(&[0, 6, 0, username.len() as u8]);
+    check.extend_from_slice(username.as_bytes());
+    check.resize(check.len().next_multiple_of(4), 0);
+    check.extend_from_slice(&[0, 0x24, 0, 4, 1, 2, 3, 4, 0, 8, 0, 20]);
+    check.extend_from_slice(&[0; 20]);
+    let length = (check.len() - 20) as u16;
+    check[2..4].copy_from_slice(&length.to_be_bytes());
+    for round in 0..5000_usize {
+        let data = match round % 5 {
+            0 => check.clone(),
+            1 => check[..round % check.len()].to_vec(),
+            2 => vec![0x80; round % 1200],
+            3 => vec![22; 64],
+            _ => (0..round % 200).map(|at| (at * round) as u8).collect(),
+        };
+        let _ = junk.send_to(&data, target).await;
+        if round % 250 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    a.more(30, 50).await;
+    b.more(30, 50).await;
+    assert!(media_a.junk() > 1000, "{}", media_a.junk());
+}
+
+#[tokio::test]
+async fn a_tunnel_alone_carries_a_call() {
+    let (media_a, media_b) = engines().await;
+    let (mut a, mut b) = sides(&media_a, &media_b, CallKind::Video);
+    let (mut to_a, mut to_b) = (b.session.local(), a.session.local());
+    to_a.candidates.clear();
+    to_b.candidates.clear();
+    a.session.connect(to_a);
+    b.session.connect(to_b);
+    attach_tunnel(&a, &b);
+    let expected = SessionEvent::Path { path: Path::Relayed, transport: Transport::Tcp };
+    assert_eq!(a.until("path", is_path).await, expected);
+    assert_eq!(b.until("path", is_path).await, expected);
+    a.more(30, 50).await;
+    b.more(30, 50).await;
+}
+
+#[tokio::test]
+async fn media_moves_to_the_tunnel_when_udp_dies_and_back_when_it_lives() {
+    let (media_a, media_b) = engines().await;
+    let (mut a, mut b) = sides(&media_a, &media_b, CallKind::Video);
+    connect(&a, &b);
+    attach_tunnel(&a, &b);
+    a.until("path", is_path).await;
+    a.more(20, 20).await;
+    let by = |wanted: Transport| move |event: &SessionEvent| matches!(event, SessionEvent::Path { transport, .. } if *transport == wanted);
+    let cut = Instant::now();
+    media_a.set_impairment(Some(Impairment { loss: 1.0, ..Impairment::default() }));
+    a.until("tunnel", by(Transport::Tcp)).await;
+    b.until("tunnel", by(Transport::Tcp)).await;
+    a.more(30, 30).await;
+    b.more(30, 30).await;
+    let gap = widest_gap(&a.ends, cut);
+    println!("no picture for {} ms", gap.as_millis());
+    assert!(gap < Duration::from_secs(3), "{gap:?}");
+    media_a.set_impairment(None);
+    a.until("udp", by(Transport::Udp)).await;
+    b.until("udp", by(Transport::Udp)).await;
+    a.more(30, 30).await;
+    b.more(30, 30).await;
+}
+
+fn widest_gap(ends: &Ends, since: Instant) -> Duration {
+    let pictures = ends.pictures.lock().expect("no panic holds it");
+    let pairs = pictures.windows(2).filter(|pair| pair[1].at > since);
+    pairs.map(|pair| pair[1].at - pair[0].at).max().unwrap_or(Duration::MAX)
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_is_noticed() {
+    let (media_a, media_b) = engines().await;
+    let (mut a, b) = sides(&media_a, &media_b, CallKind::Video);
+    connect(&a, &b);
+    a.until("path", is_path).await;
+    a.more(10, 10).await;
+    media_b.set_impairment(Some(Impairment { loss: 1.0, ..Impairment::default() }));
+    a.until("stall", |event| *event == SessionEvent::Stalled).await;
+    a.until("loss", |event| *event == SessionEvent::Lost).await;
+}
+
+#[tokio::test]
+async fn outside_addresses_are_told_to_connected_peers_only() {
+    let media = Media::start(config()).await;
+    let target = SocketAddr::new(LOOPBACK, media.ports().borrow().video);
+    let socket = UdpSocket::bind((LOOPBACK, 0)).await.expect("a free port");
+    let own = socket.local_addr().expect("it is bound");
+    socket.send_to(&stun::binding_request(&[1; 12]), target).await.expect("loopback carries it");
+    let mut junk = media.junk();
+    let refused = timeout(DEADLINE, async {
+        while junk == 0 {
+            tokio::task::yield_now().await;
+            junk = media.junk();
+        }
+    });
+    refused.await.expect("a stranger's question is dropped");
+    media.set_reflectors(ReflectorSource { answer: Arc::new(|_| true), ..ReflectorSource::default() });
+    socket.send_to(&stun::binding_request(&[2; 12]), target).await.expect("loopback carries it");
+    let mut buffer = [0; 100];
+    let received = timeout(DEADLINE, socket.recv_from(&mut buffer));
+    let (length, _) = received.await.expect("an answer comes").expect("the socket lives");
+    let answer = stun::parse(&buffer[..length]);
+    assert_eq!(answer, Some(stun::Message::Success { id: [2; 12], mapped: Some(own) }));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_a_free_one_and_opened_when_it_is_free() {
+    let squatter = std::net::UdpSocket::bind((LOOPBACK, 0)).expect("a free port");
+    let port = squatter.local_addr().expect("it is bound").port();
+    let media = Media::start(MediaConfig { video_port: port, ..config() }).await;
+    let mut services = media.services();
+    let rows = services.borrow_and_update().clone();
+    let [video, audio] = &rows[..] else { panic!("two rows: {rows:?}") };
+    assert_eq!((video.state, audio.state), (ServiceState::Failed, ServiceState::Listening));
+    assert!(video.error.contains(&port.to_string()) && video.next_try_s > 0, "{video:?}");
+    assert!(video.suggestion.contains("is free"), "{video:?}");
+    assert_eq!(media.ports().borrow().video, 0);
+    drop(squatter);
+    let opened = services.wait_for(|rows| rows[0].state == ServiceState::Listening && rows[0].port == port);
+    timeout(DEADLINE, opened).await.expect("it is retried").expect("the engine lives");
+}
+
+/// Not a test of right and wrong: prints how a call lives on links of several kinds.
+/// `cargo test -p kithd --lib media::tests::figures -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement of a minute and more"]
+async fn figures_of_emulated_links() {
+    let link = |loss: f64, delay_ms: u64, rate_bps: Option<u64>| Impairment {
+        loss,
+        delay: Duration::from_millis(delay_ms),
+        rate_bps,
+    };
+    let cases = [
+        ("clean", 12, vec![(0, link(0.0, 0, None))]),
+        ("1 Mb/s", 20, vec![(0, link(0.0, 0, Some(1_000_000)))]),
+        ("5 % 25 ms", 20, vec![(0, link(0.05, 25, None))]),
+        ("2M > 500k at 12 s", 22, vec![(0, link(0.0, 25, Some(2_000_000))), (12, link(0.0, 25, Some(500_000)))]),
+    ];
+    let only = std::env::var("CASE").unwrap_or_default();
+    for (name, seconds, plan) in cases.into_iter().filter(|case| case.0.contains(&only)) {
+        let (media_a, media_b) = engines().await;
+        let (mut a, b) = sides(&media_a, &media_b, CallKind::Video);
+        media_b.set_impairment(Some(plan[0].1));
+        connect(&a, &b);
+        a.until("path", is_path).await;
+        let start = Instant::now();
+        let mut clock = tokio::time::interval(Duration::from_secs(1));
+        let mut changed = start;
+        for second in 0..=seconds {
+            clock.tick().await;
+            for (_, change) in plan.iter().skip(1).filter(|(at, _)| *at == second) {
+                media_b.set_impairment(Some(*change));
+                changed = Instant::now();
+            }
+            let stats = a.session.stats().borrow().clone();
+            print!("{second}s {}k/{:.0}k ", a.ends.target() / 1000, stats.estimate_kbps);
+        }
+        println!();
+        for (label, from, to) in [("a>b", &a.ends, &b.ends), ("b>a", &b.ends, &a.ends)] {
+            let ramp = if plan.len() > 1 { changed } else { start + Duration::from_secs(3) };
+            let pictures = to.pictures.lock().expect("no panic holds it").clone();
+            let mut delays: Vec<u128> = pictures.iter().filter(|p| p.at > ramp).map(|p| p.delay.as_millis()).collect();
+            let worst_at =
+                pictures.iter().filter(|p| p.at > ramp && p.delay > Duration::from_millis(250)).map(|p| p.at).max();
+            delays.sort_unstable();
+            let mut sounds: Vec<u128> = to
+                .sounds
+                .lock()
+                .expect("no panic holds it")
+                .iter()
+                .filter(|p| p.at > ramp)
+                .map(|p| p.delay.as_millis())
+                .collect();
+            sounds.sort_unstable();
+            let at = |sorted: &[u128], share: f64| sorted.get((sorted.len() as f64 * share) as usize).copied();
+            println!(
+                "{name} {label}: {} pictures p50 {:?} p95 {:?} max {:?}; late until {:?} after the change; undecodable {}; keys {} skipped {}; sound p50 {:?} p95 {:?}",
+                delays.len(),
+                at(&delays, 0.5),
+                at(&delays, 0.95),
+                delays.last(),
+                worst_at.map(|at| at - ramp),
+                pictures.iter().filter(|p| !p.decodable).count(),
+                from.keys_made.load(Ordering::Relaxed),
+                from.skipped.load(Ordering::Relaxed),
+                at(&sounds, 0.5),
+                at(&sounds, 0.95),
+            );
+        }
+    }
+}
