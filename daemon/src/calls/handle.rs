@@ -15,6 +15,8 @@ use kith_common::target::Target;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::CallPolicy;
+use super::ports::{Engine, Network};
+use super::task::Task;
 use crate::media::Media;
 use crate::media::hub::Hub;
 use crate::net::{Incoming, Net};
@@ -23,7 +25,6 @@ use crate::net::{Incoming, Net};
 pub(super) const COMMAND_QUEUE: usize = 64;
 
 /// What clients ask of the task that owns the calls.
-#[allow(dead_code)]
 pub(super) enum Command {
     Dial { handle: CallHandle, publish: Publish, target: Target, options: CallOptions },
     Answer { id: CallId, options: CallOptions, reply: oneshot::Sender<Result<(), Failure>> },
@@ -34,7 +35,6 @@ pub(super) enum Command {
 }
 
 /// The writing ends of a call's watch channels, held by the task.
-#[allow(dead_code)]
 pub(super) struct Publish {
     pub info: watch::Sender<CallInfo>,
     pub stages: watch::Sender<Vec<StageReport>>,
@@ -74,8 +74,15 @@ pub struct Calls {
 
 impl Calls {
     /// Starts the task that owns the calls. It runs until [`Calls::shutdown`].
-    pub fn start(_net: Net, _incoming: Incoming, _media: Media, _policy: CallPolicy) -> Self {
-        Self { commands: mpsc::channel(COMMAND_QUEUE).0, directory: watch::channel(Directory::default()).1 }
+    pub fn start(net: Net, incoming: Incoming, media: Media, policy: CallPolicy) -> Self {
+        Self::start_with(net, incoming, media, policy)
+    }
+
+    pub(super) fn start_with<N: Network, E: Engine>(net: N, incoming: Incoming, engine: E, policy: CallPolicy) -> Self {
+        let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+        let (publish, directory) = watch::channel(Directory::default());
+        tokio::spawn(Task::start(net, incoming, engine, policy, (commands.downgrade(), inbox), publish));
+        Self { commands, directory }
     }
 
     /// Places a call. Returns at once; the handle tells how it goes.

@@ -4,7 +4,18 @@
 //! streams and media sessions, carries messages, keeps the clock offset, and publishes every call on watch channels.
 //! Used by `rpc` and `main`. Never touches packets or codecs (that is `media`) or libp2p (that is `net`).
 
+mod acts;
 mod handle;
+mod link;
+mod live;
+mod ports;
+mod sources;
+mod task;
+mod watched;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use handle::{CallHandle, Calls, CallsFeed};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use kith_common::call::{CallKind, CallOptions, Direction, EndReason, Ending, Medium, Stage, Switch};
+use kith_common::call::{CallKind, CallOptions, Direction, EndReason, Medium, Stage, Switch};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::{CallId, PeerId};
 use kith_common::media::VideoFormat;

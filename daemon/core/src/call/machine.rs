@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use kith_common::call::{
     CallKind, CallState, Direction, EndReason, Ending, Medium, Stage, StageReport, Switch, Transport,
 };
-use kith_common::failure::Failure;
 use kith_common::ids::{CallId, PeerId};
 use kith_common::node::Path;
 
@@ -140,6 +139,11 @@ impl Call {
     /// Whether the two sides talk about media: state and counters are told every second.
     pub const fn is_connected(&self) -> bool {
         matches!(self.phase, Phase::Connecting | Phase::Active)
+    }
+
+    /// Which side of the offer this one is.
+    pub const fn wire_role(&self) -> WireRole {
+        self.role
     }
 
     /// Whether nothing has come from the peer's media for a second or longer.
@@ -340,10 +344,6 @@ impl Call {
         }
         self.ending = Some(ending);
         self.enter(Phase::Ended, now, actions);
-        if self.session != Session::None {
-            self.session = Session::None;
-            actions.push_back(Action::CloseMedia { call: self.id });
-        }
         if let Some(link) = self.link.take() {
             actions.push_back(Action::CloseLink { link });
         }

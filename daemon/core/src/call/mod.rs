@@ -161,9 +161,6 @@ pub enum Action {
     ConnectMedia {
         call: CallId,
     },
-    CloseMedia {
-        call: CallId,
-    },
     /// The local switch has changed; the session is to obey.
     Switch {
         call: CallId,
@@ -182,7 +179,7 @@ pub enum Action {
     Changed {
         call: CallId,
     },
-    /// The call is over and no longer in the book.
+    /// The call is over and no longer in the book; its media session is to be closed.
     Ended {
         call: Box<Call>,
     },
