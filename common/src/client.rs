@@ -2,98 +2,213 @@
 //!
 //! [`Client::connect`] starts a thread that speaks Cap'n Proto RPC (its objects are not `Send`); everything here is a
 //! handle to it that is `Send`, cheap to clone and usable from any runtime or thread. When the daemon goes away every
-//! handle fails with [`FailureKind::NoDaemon`](crate::failure::FailureKind::NoDaemon), every feed and receiver ends,
-//! and a new `Client` reconnects. Dropping the last handle of a thing ends that thing at the daemon, and nothing else:
-//! a call goes on without its clients.
+//! handle fails with [`FailureKind::NoDaemon`], every feed and receiver ends, and a new `Client` reconnects. Dropping
+//! the last handle of a thing ends that thing at the daemon, and nothing else: a call goes on without its clients.
 
 mod call;
 mod feed;
+mod link;
 mod media;
+mod recent;
 
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Weak;
+
+use tokio::sync::mpsc;
 
 use crate::call::{CallInfo, CallOptions};
+use crate::call_capnp::calls_observer;
+use crate::convert::write_options;
+use crate::convert::{read_call_info, read_failure, read_identity, read_outcome, read_peer, read_peers, read_status};
 use crate::failure::{Failure, FailureKind};
 use crate::ids::CallId;
+use crate::kith_capnp::node;
 use crate::node::{Identity, NodeStatus, PeerInfo};
+use crate::peer_capnp::{connect_outcome, peers_observer};
 
 pub use call::{CallEvent, ClientCall, Wanted};
 pub use feed::Feed;
 pub use media::{AudioReceiver, AudioSender, Gone, VideoReceiver, VideoSender};
 
+use call::outcome;
+use feed::{feed, keep};
+use link::{Remote, Session, no_daemon};
+
 /// A connection to a daemon. Clones share it; it closes with the last handle that came from it.
 #[derive(Clone)]
-pub struct Client {}
-
-fn no_daemon() -> Failure {
-    Failure::new(FailureKind::NoDaemon, "the connection to the daemon was lost")
-        .advise("Start the daemon (kithd) and try again.")
+pub struct Client {
+    node: Remote<node::Client>,
 }
 
 impl Client {
     /// Connects to the daemon that listens on `socket`. Fails with `NoDaemon` when none does.
     pub async fn connect(socket: &Path) -> Result<Self, Failure> {
-        let _ = tokio::net::UnixStream::connect(socket).await;
-        Err(no_daemon())
+        Ok(Self { node: link::connect(socket).await? })
     }
 
     /// Waits until the daemon has gone.
     pub async fn closed(&self) {
-        std::future::pending().await
+        self.node.session.lost.cancelled().await;
     }
 
     pub fn is_closed(&self) -> bool {
-        true
+        self.node.session.lost.is_cancelled()
     }
 
     pub async fn identity(&self) -> Result<Identity, Failure> {
-        std::future::ready(Err(no_daemon())).await
+        let identity = self.node.ask(|node, _| async move {
+            let response = node.identity_request().send().promise.await?;
+            Ok(read_identity(response.get()?.get_identity()?)?)
+        });
+        identity.await
     }
 
     pub async fn status(&self) -> Result<NodeStatus, Failure> {
-        std::future::ready(Err(no_daemon())).await
+        let status = self.node.ask(|node, _| async move {
+            let response = node.status_request().send().promise.await?;
+            Ok(read_status(response.get()?.get_status()?)?)
+        });
+        status.await
     }
 
     /// Connected peers first, then the others that are known.
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, Failure> {
-        std::future::ready(Err(no_daemon())).await
+        let peers = self.node.ask(|node, _| async move {
+            let peers = node.peers_request().send().pipeline.get_peers();
+            let response = peers.list_request().send().promise.await?;
+            Ok(read_peers(response.get()?.get_peers()?)?)
+        });
+        peers.await
     }
 
     /// The peer list now and after each change; whoever is slow misses lists in between, never the newest.
     pub async fn watch_peers(&self) -> Result<Feed<Vec<PeerInfo>>, Failure> {
-        std::future::ready(Err(no_daemon())).await
+        let watch = self.node.ask(|node, session| async move {
+            let (reporter, feed, released) = feed(session.upgrade().ok_or_else(no_daemon)?, |_| false);
+            let mut request = node.peers_request().send().pipeline.get_peers().watch_request();
+            request.get().set_observer(capnp_rpc::new_client(PeersObserver(reporter)));
+            keep(request.send().promise.await?.get()?.get_handle()?, released);
+            Ok(feed)
+        });
+        watch.await
     }
 
     /// `target` as a user types it: ticket, peer id, multiaddr or IP address. Dropping the future cancels.
     pub async fn connect_peer(&self, target: &str) -> Result<PeerInfo, Failure> {
-        let _ = target;
-        std::future::ready(Err(no_daemon())).await
+        let target = target.to_owned();
+        let connect = self.node.ask(|node, _| async move {
+            let mut request = node.peers_request().send().pipeline.get_peers().connect_request();
+            request.get().set_target(target);
+            let response = request.send().promise.await?;
+            match response.get()?.get_outcome()?.which() {
+                Ok(connect_outcome::Connected(peer)) => Ok(read_peer(peer?)?),
+                Ok(connect_outcome::Failed(failure)) => Err(read_failure(failure?)?.into()),
+                Ok(connect_outcome::Unspecified(())) | Err(_) => {
+                    Err(capnp::Error::failed("the outcome is not known to this version".into()).into())
+                }
+            }
+        });
+        connect.await
     }
 
     pub async fn disconnect_peer(&self, target: &str) -> Result<(), Failure> {
-        let _ = target;
-        std::future::ready(Err(no_daemon())).await
+        let target = target.to_owned();
+        let disconnect = self.node.ask(|node, _| async move {
+            let mut request = node.peers_request().send().pipeline.get_peers().disconnect_request();
+            request.get().set_target(target);
+            outcome!(request)
+        });
+        disconnect.await
     }
 
     /// Calls that are going on and the last few that ended, newest first.
     pub async fn calls(&self) -> Result<Vec<CallInfo>, Failure> {
-        std::future::ready(Err(no_daemon())).await
+        let calls = self.node.ask(|node, _| async move {
+            let calls = node.calls_request().send().pipeline.get_calls();
+            let response = calls.list_request().send().promise.await?;
+            Ok(response.get()?.get_calls()?.iter().map(read_call_info).collect::<Result<_, _>>()?)
+        });
+        calls.await
     }
 
     /// Each call that is going on, then each new one and each change.
     pub async fn watch_calls(&self) -> Result<Feed<(CallInfo, ClientCall)>, Failure> {
-        std::future::ready(Err(no_daemon())).await
+        let watch = self.node.ask(|node, session| async move {
+            let (reporter, feed, released) = feed(session.upgrade().ok_or_else(no_daemon)?, |_| false);
+            let mut request = node.calls_request().send().pipeline.get_calls().watch_request();
+            request.get().set_observer(capnp_rpc::new_client(CallsObserver { reporter, session }));
+            keep(request.send().promise.await?.get()?.get_handle()?, released);
+            Ok(feed)
+        });
+        watch.await
     }
 
     /// Places a call. Returns as soon as the daemon has it; what becomes of it comes through [`ClientCall::watch`].
     pub async fn dial(&self, target: &str, options: CallOptions) -> Result<ClientCall, Failure> {
-        let _ = (target, options);
-        std::future::ready(Err(no_daemon())).await
+        let target = target.to_owned();
+        let dial = self.node.ask(move |node, session| async move {
+            let mut request = node.calls_request().send().pipeline.get_calls().dial_request();
+            request.get().set_target(target);
+            write_options(&options, request.get().init_options());
+            let call = request.send().promise.await?.get()?.get_call()?;
+            let info = call::info(&call).await?;
+            Ok(ClientCall::host(info.id, call, &session.upgrade().ok_or_else(no_daemon)?))
+        });
+        dial.await.map_err(refused_argument)
     }
 
     /// Fails with `NotFound` when there is no such call.
     pub async fn call(&self, id: CallId) -> Result<ClientCall, Failure> {
-        let _ = id;
-        std::future::ready(Err(no_daemon())).await
+        let call = self.node.ask(move |node, session| async move {
+            let mut request = node.calls_request().send().pipeline.get_calls().get_request();
+            request.get().set_id(id.to_string());
+            let call = request.send().promise.await?.get()?.get_call()?;
+            Ok(ClientCall::host(id, call, &session.upgrade().ok_or_else(no_daemon)?))
+        });
+        call.await.map_err(|failure| match failure.kind {
+            FailureKind::Internal => Failure { kind: FailureKind::NotFound, ..failure },
+            _ => failure,
+        })
+    }
+}
+
+/// Methods that mint a capability throw `failed` for an argument that is wrong.
+fn refused_argument(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::Internal => Failure { kind: FailureKind::InvalidArgument, ..failure },
+        _ => failure,
+    }
+}
+
+struct PeersObserver(mpsc::Sender<Vec<PeerInfo>>);
+
+impl peers_observer::Server for PeersObserver {
+    async fn changed(
+        self: Rc<Self>,
+        params: peers_observer::ChangedParams,
+        _: peers_observer::ChangedResults,
+    ) -> capnp::Result<()> {
+        let peers = read_peers(params.get()?.get_peers()?)?;
+        self.0.send(peers).await.map_err(|_| capnp::Error::disconnected("nobody follows the peers any more".into()))
+    }
+}
+
+struct CallsObserver {
+    reporter: mpsc::Sender<(CallInfo, ClientCall)>,
+    session: Weak<Session>,
+}
+
+impl calls_observer::Server for CallsObserver {
+    async fn call(
+        self: Rc<Self>,
+        params: calls_observer::CallParams,
+        _: calls_observer::CallResults,
+    ) -> capnp::Result<()> {
+        let gone = || capnp::Error::disconnected("nobody follows the calls any more".into());
+        let params = params.get()?;
+        let info = read_call_info(params.get_info()?)?;
+        let call = ClientCall::host(info.id, params.get_call()?, &self.session.upgrade().ok_or_else(gone)?);
+        self.reporter.send((info, call)).await.map_err(|_| gone())
     }
 }

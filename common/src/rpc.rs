@@ -6,6 +6,7 @@
 
 mod network;
 mod outgoing;
+mod pump;
 mod receive;
 
 use std::rc::Rc;
@@ -13,8 +14,10 @@ use std::rc::Rc;
 use capnp_rpc::RpcSystem;
 pub use capnp_rpc::rpc_twoparty_capnp::Side;
 use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
 
 pub use network::Network;
+pub use pump::pump;
 pub use receive::Pool;
 
 /// The largest message, in bytes. A 1080p picture takes 3.1 MB of it.
@@ -54,14 +57,17 @@ impl Default for Limits {
 }
 
 /// The RPC system of one connection, to be spawned on a `LocalSet`. It ends when the peer goes away or breaks a limit.
+/// The token is cancelled as soon as the connection is lost, before the objects that the peer held are dropped.
 pub fn system(
     stream: UnixStream,
     side: Side,
     bootstrap: Option<capnp::capability::Client>,
     limits: Limits,
     pool: &Rc<Pool>,
-) -> RpcSystem<Side> {
+) -> (RpcSystem<Side>, CancellationToken) {
     let (input, output) = stream.into_split();
     let input = tokio::io::BufReader::with_capacity(receive::READ_AHEAD_BYTES, input);
-    RpcSystem::new(Box::new(Network::new(input, output, side, limits, Rc::clone(pool))), bootstrap)
+    let network = Network::new(input, output, side, limits, Rc::clone(pool));
+    let lost = network.lost();
+    (RpcSystem::new(Box::new(network), bootstrap), lost)
 }

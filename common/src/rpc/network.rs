@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::outgoing::Outgoing;
@@ -23,6 +24,7 @@ struct Inner<R> {
     outgoing: Rc<Outgoing>,
     unfinished: Rc<Unfinished>,
     pool: Rc<Pool>,
+    lost: CancellationToken,
     side: Side,
     limits: Limits,
     /// Dropped with the connection, which is what the driver waits for.
@@ -89,7 +91,7 @@ impl<R: AsyncRead + Unpin + 'static> Connection<Side> for Link<R> {
         };
         let place = Rc::clone(&self.0.input);
         let (outgoing, unfinished) = (Rc::clone(&self.0.outgoing), Rc::clone(&self.0.unfinished));
-        let (limits, pool) = (self.0.limits, Rc::clone(&self.0.pool));
+        let (limits, pool, lost) = (self.0.limits, Rc::clone(&self.0.pool), self.0.lost.clone());
         Promise::from_future(async move {
             let read = async {
                 // Whoever does not take its answers, or asks faster than we work, waits in its own socket buffer.
@@ -105,7 +107,11 @@ impl<R: AsyncRead + Unpin + 'static> Connection<Side> for Link<R> {
                 biased;
                 () = outgoing.over.cancelled() => Err(outgoing.failure()),
                 message = read => message,
-            }?;
+            };
+            if !matches!(message, Ok(Some(_))) {
+                lost.cancel();
+            }
+            let message = message?;
             *place.borrow_mut() = Some(input);
             Ok(message.map(|message| Box::new(Received(message)) as Box<dyn IncomingMessage>))
         })
@@ -125,6 +131,7 @@ pub struct Network<R> {
     accepted: Option<Link<R>>,
     connected: Weak<Inner<R>>,
     driver: Shared<Promise<(), Error>>,
+    lost: CancellationToken,
     side: Side,
 }
 
@@ -137,6 +144,7 @@ impl<R: AsyncRead + Unpin + 'static> Network<R> {
         pool: Rc<Pool>,
     ) -> Self {
         let outgoing = Outgoing::new(limits);
+        let lost = CancellationToken::new();
         let (gone_sender, gone) = oneshot::channel::<()>();
         let writer = Rc::clone(&outgoing).write(output);
         let driver = Promise::from_future(async move {
@@ -150,11 +158,17 @@ impl<R: AsyncRead + Unpin + 'static> Network<R> {
             outgoing,
             unfinished: Rc::default(),
             pool,
+            lost: lost.clone(),
             side,
             limits,
             _gone: gone_sender,
         });
-        Self { connected: Rc::downgrade(&inner), accepted: Some(Link(inner)), driver: driver.shared(), side }
+        Self { connected: Rc::downgrade(&inner), accepted: Some(Link(inner)), driver: driver.shared(), lost, side }
+    }
+
+    /// Cancelled when nothing more will be received.
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
     }
 }
 
