@@ -1,1 +1,70 @@
-fn main() {}
+//! kithctl: everything that the window can do, for terminals and scripts, and the living example of the client library.
+//!
+//! One file a noun under `noun/`; what a call needs (sources, recording, figures, the timeline) is under `session/`.
+
+mod cli;
+mod output;
+mod stop;
+mod throwaway;
+mod when;
+
+mod noun;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use output::Output;
+use stop::Stop;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KITH_LOG").unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let output = Output::new(cli.json);
+    // On the main thread, because a throw-away daemon is told to die with the thread that started it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli, &output));
+            // A name look-up or a device that hangs must not keep the command from ending.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(Stop::failed(format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            if let Some(line) = stop.line() {
+                output.note(&format!("kithctl: {line}"));
+            }
+            ExitCode::from(stop.exit as u8)
+        }
+    }
+}
+
+async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
+    let socket = cli.socket.unwrap_or_else(kith_common::paths::socket);
+    if let Command::TestCall(arguments) = cli.command {
+        return noun::test_call::run_test(&socket, arguments, output).await;
+    }
+    let client = noun::connect(&socket).await?;
+    match cli.command {
+        Command::Id => noun::id::run(&client, output).await,
+        Command::Status => noun::status::run(&client, output).await,
+        Command::Peers(arguments) => noun::peers::run(&client, arguments, output).await,
+        Command::Call(arguments) => noun::call::call(&client, arguments, output).await,
+        Command::Answer(arguments) => noun::call::answer(&client, arguments, output).await,
+        Command::Calls => noun::calls::list(&client, output).await,
+        Command::Hangup(which) => noun::calls::hang_up(&client, which, output).await,
+        Command::Decline(which) => noun::calls::decline(&client, which, output).await,
+        Command::Mute(switch) => noun::calls::mute(&client, switch, output).await,
+        Command::Camera(switch) => noun::calls::camera(&client, switch, output).await,
+        Command::TestCall(_) => Ok(()),
+    }
+}
