@@ -4,21 +4,54 @@
 //! learns from here whom to ask for its outside address, `rpc` shows the peers. No libp2p type leaves this folder
 //! (`Multiaddr`, a format, excepted), and nothing in it knows what a call is.
 
+mod address;
+mod counted;
+mod dial;
+mod events;
+mod hello;
 mod identity;
+mod listener;
+mod peers;
+mod ports;
+mod reach;
+mod streams;
+mod swarm;
+mod task;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
 pub use kith_common::node::MediaPorts;
 use kith_common::node::{Identity, Path, PeerInfo, ServiceInfo, ServiceState};
 use kith_common::target::Target;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+use tracing::Instrument;
+
+use listener::Listener;
+use peers::Links;
+use streams::{OpenError, Protocol};
+use task::{Command, Published, Task};
 
 pub use identity::{IdentityError, SecretKey};
 pub use libp2p::Multiaddr;
+
+/// The program, as peers see it.
+const AGENT: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
+/// Commands that wait for the task; callers wait for a place.
+const COMMANDS: usize = 64;
+/// Incoming streams that wait for `calls`; more are refused, since whoever rings waits for an answer anyway.
+const INCOMING: usize = 32;
+/// Addresses appear within milliseconds of binding.
+const SETTLE_WITHIN: Duration = Duration::from_secs(1);
+/// Opening a stream on a living connection takes a round trip.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Both directions of a byte stream.
 pub trait Duplex: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
@@ -101,39 +134,64 @@ pub struct Reflector {
 pub enum NetError {
     #[error("could not set up the network: {0}")]
     Setup(String),
+    #[error("could not read the name server's settings: {0}")]
+    Names(std::io::Error),
 }
 
-/// A cheap handle to the network. It ends with [`Net::shutdown`].
+/// A cheap handle to the network. It ends with [`Net::shutdown`], or with the last handle.
 #[derive(Clone)]
 pub struct Net {
     peer: PeerId,
+    commands: mpsc::Sender<Command>,
     identity: watch::Receiver<Arc<Identity>>,
     listener: watch::Receiver<ServiceInfo>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
+    links: watch::Receiver<Arc<Links>>,
 }
 
 impl Net {
-    #[allow(clippy::unused_async)]
+    /// Starts the network. Returns once the port is bound and its addresses are known, or found taken.
     pub async fn start(config: NetConfig) -> Result<(Net, Incoming), NetError> {
         let peer = config.key.peer_id();
-        let identity = Identity { peer_id: peer, name: config.name, ticket: String::new(), addresses: Vec::new() };
-        let listener = ServiceInfo {
-            name: "node".to_owned(),
-            state: ServiceState::Starting,
-            port: 0,
-            wanted_port: config.port,
-            since_unix_ms: kith_common::clock::unix_ms(),
-            error: String::new(),
-            next_try_s: 0,
-            suggestion: String::new(),
+        let swarm = swarm::build(&config)?;
+        let listener = Listener::new(config.bind, config.port);
+        let own = Identity {
+            peer_id: peer,
+            name: config.name.clone(),
+            ticket: address::ticket(peer, &[]),
+            addresses: Vec::new(),
         };
-        let net = Net {
+        let published = Published {
+            identity: watch::Sender::new(Arc::new(own)),
+            rows: watch::Sender::default(),
+            links: watch::Sender::default(),
+        };
+        let (commands, commanded) = mpsc::channel(COMMANDS);
+        let mut net = Net {
             peer,
-            identity: watch::channel(Arc::new(identity)).1,
-            listener: watch::channel(listener).1,
-            peers: watch::channel(Arc::default()).1,
+            commands,
+            identity: published.identity.subscribe(),
+            listener: listener.subscribe(),
+            peers: published.rows.subscribe(),
+            links: published.links.subscribe(),
         };
-        Ok((net, Incoming { signals: mpsc::channel(1).1, tunnels: mpsc::channel(1).1 }))
+        let (signal, signals) = mpsc::channel(INCOMING);
+        let (tunnel, tunnels) = mpsc::channel(INCOMING);
+        let task = Task::new(config, swarm, listener, published, signal, tunnel);
+        tokio::spawn(task.run(commanded).instrument(tracing::info_span!("net")));
+        net.settle().await;
+        Ok((net, Incoming { signals, tunnels }))
+    }
+
+    async fn settle(&mut self) {
+        let settled = async {
+            let started = self.listener.wait_for(|row| row.state != ServiceState::Starting).await;
+            if started.is_ok_and(|row| row.state == ServiceState::Listening) {
+                let _ = self.identity.wait_for(|identity| !identity.addresses.is_empty()).await;
+            }
+        };
+        // A machine with no network at all has no addresses to wait for.
+        let _ = tokio::time::timeout(SETTLE_WITHIN, settled).await;
     }
 
     pub fn peer_id(&self) -> PeerId {
@@ -151,26 +209,24 @@ impl Net {
     }
 
     /// Connects, whatever it takes: known addresses, the DHT, a relay. Ends within 30 s. Connected already is fine.
-    #[allow(clippy::unused_async)]
-    pub async fn connect(&self, _target: &Target) -> Result<PeerId, Failure> {
-        Err(not_yet())
+    /// Kind `NotFound`: nobody knows an address; `Unreachable` and `TimedOut`: none of them answered.
+    pub async fn connect(&self, target: &Target) -> Result<PeerId, Failure> {
+        self.ask(|reply| Command::Connect { target: target.clone(), reply }).await
     }
 
-    #[allow(clippy::unused_async)]
-    pub async fn disconnect(&self, _target: &Target) -> Result<(), Failure> {
-        Err(not_yet())
+    pub async fn disconnect(&self, target: &Target) -> Result<(), Failure> {
+        self.ask(|reply| Command::Disconnect { target: target.clone(), reply }).await
     }
 
     /// A new signalling stream to a connected peer.
-    #[allow(clippy::unused_async)]
-    pub async fn open_signal(&self, _peer: PeerId) -> Result<Stream, Failure> {
-        Err(not_yet())
+    pub async fn open_signal(&self, peer: PeerId) -> Result<Stream, Failure> {
+        self.open(peer, Protocol::Signal).await
     }
 
-    /// A new tunnel stream, over a connection that does not depend on UDP where one exists or can be made.
-    #[allow(clippy::unused_async)]
-    pub async fn open_tunnel(&self, _peer: PeerId) -> Result<Stream, Failure> {
-        Err(not_yet())
+    /// A new tunnel stream to a connected peer, over a connection that does not depend on UDP where one exists or can
+    /// be made within a few seconds.
+    pub async fn open_tunnel(&self, peer: PeerId) -> Result<Stream, Failure> {
+        self.open(peer, Protocol::Tunnel).await
     }
 
     /// All rows, connected peers first.
@@ -179,27 +235,62 @@ impl Net {
     }
 
     /// `None` when not connected.
-    pub fn peer(&self, _id: PeerId) -> Option<PeerLink> {
-        None
+    pub fn peer(&self, id: PeerId) -> Option<PeerLink> {
+        self.links.borrow().by_peer.get(&id).cloned()
     }
 
     /// Connected peers that can tell a media socket its outside address.
     pub fn reflectors(&self) -> Vec<Reflector> {
-        Vec::new()
+        let links = self.links.borrow();
+        let known = |ports: MediaPorts| ports != MediaPorts::default();
+        links
+            .by_peer
+            .values()
+            .filter(|link| known(link.media_ports))
+            .filter_map(|link| Some(Reflector { peer: link.peer, ip: link.remote?.ip(), ports: link.media_ports }))
+            .collect()
     }
 
     /// Is this the address of a connected peer? Only those get STUN answers.
-    pub fn is_reflected_peer(&self, _ip: IpAddr) -> bool {
-        false
+    pub fn is_reflected_peer(&self, ip: IpAddr) -> bool {
+        self.links.borrow().ips.contains(&ip.to_canonical())
     }
 
     /// Closes all connections politely.
-    #[allow(clippy::unused_async)]
-    pub async fn shutdown(&self) {}
-}
+    pub async fn shutdown(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.commands.send(Command::Shutdown { reply }).await.is_ok() {
+            let _ = done.await;
+        }
+    }
 
-fn not_yet() -> Failure {
-    Failure::new(FailureKind::Unsupported, "the network is not built yet")
+    async fn open(&self, peer: PeerId, protocol: Protocol) -> Result<Stream, Failure> {
+        let opening = self.ask(|reply| Command::Open { peer, protocol, reply }).await?;
+        let opened = tokio::time::timeout(OPEN_WITHIN, opening).await.unwrap_or(Ok(Err(OpenError::TimedOut)));
+        let failure = |error: OpenError| {
+            let kind = match error {
+                OpenError::Unsupported => FailureKind::Unsupported,
+                OpenError::TimedOut => FailureKind::TimedOut,
+                OpenError::Lost => FailureKind::Unreachable,
+            };
+            let what = if protocol == Protocol::Tunnel { "carry media to" } else { "signal to" };
+            Failure::new(kind, format!("could not {what} the peer …{}: {error}", peer.short())).advise(match error {
+                OpenError::Unsupported => "the other node runs another version of Kith, or is no Kith node",
+                OpenError::TimedOut | OpenError::Lost => "try again",
+            })
+        };
+        match opened.unwrap_or(Err(OpenError::Lost)) {
+            Ok(stream) => Ok(Box::new(stream.compat())),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Command) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || Failure::new(FailureKind::Internal, "the network has been shut down");
+        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
 }
 
 /// Where a data directory keeps the identity.

@@ -1,0 +1,175 @@
+//! What the swarm reports.
+
+use std::time::Instant;
+
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, identify, kad, mdns, ping, relay};
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+
+use super::streams::{self, Inbound, Protocol};
+use super::swarm::{DHT_PROTOCOL, NodeEvent};
+use super::task::{MAX_HELLOS, Stale, Task};
+use super::{address, counted, hello};
+
+impl Task {
+    pub(super) fn event(&mut self, event: SwarmEvent<NodeEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.protocol_event(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                let remote = endpoint.get_remote_address().clone();
+                if address::from_libp2p(&peer_id).is_none() {
+                    tracing::debug!(peer = %peer_id, "a key type that Kith does not use");
+                    let _ = self.swarm.disconnect_peer_id(peer_id);
+                    return;
+                }
+                tracing::debug!(peer = %peer_id, %remote, "connected");
+                let direct_udp = address::is_udp(&remote) && !address::is_relayed(&remote);
+                let first = self.table.opened(peer_id, connection_id, remote, Instant::now());
+                if first {
+                    self.greet(peer_id);
+                }
+                self.attempt_connected(connection_id, peer_id);
+                let wanted = self.table.get(&peer_id).is_some_and(|peer| {
+                    peer.wanted && !peer.has_reliable(Protocol::Signal) && endpoint.is_dialer() && direct_udp
+                });
+                if wanted {
+                    self.dial_companion(peer_id);
+                }
+                self.unpark(&peer_id, false);
+                self.reach_changed();
+                self.stale = Stale::Now;
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                if self.table.closed(&peer_id, connection_id) {
+                    self.attempt_news(&peer_id);
+                    self.unpark(&peer_id, false);
+                }
+                self.reach_changed();
+                self.stale = Stale::Now;
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                tracing::debug!(peer = ?peer_id, %error, "could not connect");
+                self.attempt_failed(connection_id, &error);
+                if let Some(peer) = peer_id {
+                    self.unpark(&peer, true);
+                }
+                self.figures_changed();
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                tracing::debug!(%address, "listening");
+                self.listen_address_added(&address);
+            }
+            SwarmEvent::ExpiredListenAddr { .. } => self.publish_identity(),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if self.listener.owns(listener_id) {
+                    let reason = reason.err().map_or_else(|| "no reason given".to_owned(), |error| error.to_string());
+                    self.listener.lost(&mut self.swarm, &reason, Instant::now());
+                } else {
+                    self.reservation_lost(listener_id);
+                }
+                self.publish_identity();
+            }
+            SwarmEvent::ExternalAddrConfirmed { address } => self.address_confirmed(&address),
+            SwarmEvent::ExternalAddrExpired { address } => self.address_expired(&address),
+            SwarmEvent::IncomingConnectionError { error, .. } => tracing::debug!(%error, "a connection was refused"),
+            _ => {}
+        }
+    }
+
+    fn protocol_event(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::Streams(inbound) => self.inbound(inbound),
+            NodeEvent::Ping(ping) => self.ping(ping),
+            NodeEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, info),
+            NodeEvent::Mdns(mdns::Event::Discovered(found)) => self.neighbours_found(found),
+            NodeEvent::Kad(kad::Event::OutboundQueryProgressed {
+                id,
+                result: kad::QueryResult::GetClosestPeers(result),
+                step,
+                ..
+            }) => {
+                let found = match result {
+                    Ok(found) => found.peers,
+                    Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
+                };
+                if step.last {
+                    self.attempt_found(id, &found);
+                }
+            }
+            NodeEvent::Kad(kad::Event::RoutingUpdated { .. }) => self.figures_changed(),
+            NodeEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
+                tracing::info!(relay = %relay_peer_id, renewal, "the relay holds a place for this node");
+            }
+            NodeEvent::Dcutr(event) => tracing::debug!(?event, "hole punching"),
+            NodeEvent::Autonat(event) => tracing::debug!(?event, "asked a peer to dial back"),
+            NodeEvent::Upnp(event) => tracing::debug!(?event, "asked the router for a port"),
+            _ => {}
+        }
+    }
+
+    fn ping(&mut self, ping: ping::Event) {
+        let Some(peer) = self.table.get_mut(&ping.peer) else { return };
+        match ping.result {
+            Ok(rtt) => {
+                peer.answered_ping(ping.connection);
+                peer.measured(rtt);
+                self.figures_changed();
+            }
+            Err(ping::Failure::Unsupported) => {}
+            Err(_) => {
+                if peer.missed_ping(ping.connection) {
+                    self.swarm.close_connection(ping.connection);
+                }
+            }
+        }
+    }
+
+    fn identified(&mut self, peer: PeerId, info: identify::Info) {
+        let Some(entry) = self.table.get_mut(&peer) else { return };
+        // A peer elsewhere cannot know a way to us through its own loopback.
+        let here = entry.connections.iter().any(|connection| address::is_loopback(&connection.address));
+        let usable =
+            |a: &Multiaddr| address::is_shareable(a, here) && address::last_peer(a).is_none_or(|id| id == peer);
+        let listens_on: Vec<Multiaddr> =
+            info.listen_addrs.into_iter().filter(usable).map(address::without_peer).collect();
+        entry.identified(&info.agent_version, streams::is_kith(&info.protocols), listens_on);
+        entry.is_relay = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
+        if info.protocols.contains(&DHT_PROTOCOL) {
+            let addresses: Vec<Multiaddr> = entry.listens_on().to_vec();
+            let kad = &mut self.swarm.behaviour_mut().kad;
+            for address in addresses {
+                kad.add_address(&peer, address);
+            }
+        }
+        self.reach_changed();
+        self.figures_changed();
+    }
+
+    fn inbound(&mut self, Inbound { peer, protocol, stream }: Inbound) {
+        let (Some(id), Some(entry)) = (address::from_libp2p(&peer), self.table.get_mut(&peer)) else { return };
+        let Some(permit) = entry.admit(protocol, Instant::now()) else {
+            tracing::debug!(%peer, ?protocol, "too many streams: refused");
+            return;
+        };
+        let stream = counted::Counted::new(stream.compat(), permit);
+        let queue = match protocol {
+            Protocol::Hello => {
+                if self.hellos.len() < MAX_HELLOS {
+                    self.hellos.spawn(async move {
+                        let read = hello::receive(stream).await;
+                        read.inspect_err(|error| tracing::debug!(%peer, %error, "a hello was no hello"))
+                            .ok()
+                            .map(|hello| (peer, hello))
+                    });
+                }
+                return;
+            }
+            Protocol::Signal => &self.signals,
+            Protocol::Tunnel => &self.tunnels,
+        };
+        if queue.try_send((id, Box::new(stream))).is_err() {
+            tracing::debug!(%peer, ?protocol, "nobody takes streams: refused");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! How others reach this node: bootstrap nodes, the DHT's mode, relays that hold a place for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, PeerId, kad};
+
+use super::task::{Stale, Task};
+use super::{DhtMode, NetConfig, Toggle, address};
+
+/// How often absent bootstrap nodes are dialed and lost reservations asked for again: soon, then seldom.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_secs(120);
+/// Relays that hold a place for this node at a time.
+const MAX_RESERVATIONS: usize = 2;
+/// Peers found on the local network that are connected to without being asked for.
+const MAX_NEIGHBOURS: usize = 32;
+/// Peers that stay connected. Beyond this the longest connected that nobody asked for goes.
+const MAX_KEPT: usize = 128;
+
+pub(super) struct Reach {
+    bootstrap: Vec<Multiaddr>,
+    relay: Toggle,
+    /// When the next look at bootstrap nodes and relays is due, and how long it waited.
+    next: Option<(Instant, Duration)>,
+    reservations: BTreeMap<PeerId, ListenerId>,
+    /// Outside addresses that AutoNAT, UPnP or the configuration vouch for.
+    confirmed: BTreeSet<Multiaddr>,
+}
+
+impl Reach {
+    pub fn new(config: &NetConfig) -> Self {
+        let next = (!config.bootstrap.is_empty()).then(|| (Instant::now(), FIRST_RETRY));
+        Self {
+            bootstrap: config.bootstrap.clone(),
+            relay: config.relay,
+            next,
+            reservations: BTreeMap::new(),
+            confirmed: BTreeSet::new(),
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next.map(|(at, _)| at)
+    }
+
+    pub fn has_bootstrap(&self) -> bool {
+        !self.bootstrap.is_empty()
+    }
+
+    fn soon(&mut self, now: Instant) {
+        self.next = Some((now + FIRST_RETRY, FIRST_RETRY));
+    }
+}
+
+impl Task {
+    pub(super) fn reach_due(&mut self, now: Instant) {
+        let Some((at, wait)) = self.reach.next else { return };
+        if now < at {
+            return;
+        }
+        let waits = self.dial_bootstrap() | self.reserve();
+        let wait = (wait * 2).min(LAST_RETRY);
+        self.reach.next = waits.then(|| (now + wait, wait));
+    }
+
+    /// True while a bootstrap node is not connected.
+    fn dial_bootstrap(&mut self) -> bool {
+        let mut missing = false;
+        for node in self.reach.bootstrap.clone() {
+            let peer = address::last_peer(&node);
+            let connected = match peer {
+                Some(peer) => self.swarm.is_connected(&peer),
+                None => address::socket(&node).is_some_and(|at| self.table.at(at.ip(), at.port()).is_some()),
+            };
+            if connected || peer.as_ref() == Some(self.swarm.local_peer_id()) {
+                continue;
+            }
+            missing = true;
+            let options = match peer {
+                Some(peer) => DialOpts::peer_id(peer)
+                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .addresses(vec![node.clone()])
+                    .build(),
+                None => DialOpts::unknown_peer_id().address(node.clone()).build(),
+            };
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::debug!(%node, %error, "the bootstrap node was not dialed");
+            }
+        }
+        missing
+    }
+
+    /// Asks relays to hold a place while this node has no outside address of its own. True while one is missing.
+    fn reserve(&mut self) -> bool {
+        if self.loopback_node || self.reach.relay == Toggle::On || !self.reach.confirmed.is_empty() {
+            return false;
+        }
+        let candidates: Vec<(PeerId, Multiaddr)> = self
+            .table
+            .iter()
+            .filter(|(id, peer)| peer.is_relay && !self.reach.reservations.contains_key(id))
+            .filter_map(|(id, peer)| {
+                let direct = |address: &&Multiaddr| !address::is_relayed(address);
+                let connection = peer.connections.iter().map(|connection| &connection.address).find(direct)?;
+                Some((*id, connection.clone()))
+            })
+            .collect();
+        let mut missing = false;
+        for (relay, via) in candidates {
+            if self.reach.reservations.len() >= MAX_RESERVATIONS {
+                break;
+            }
+            let circuit = address::without_peer(via).with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);
+            match self.swarm.listen_on(circuit) {
+                Ok(id) => _ = self.reach.reservations.insert(relay, id),
+                Err(error) => {
+                    missing = true;
+                    tracing::debug!(%relay, ?error, "no place at the relay");
+                }
+            }
+        }
+        missing
+    }
+
+    /// A relay no longer holds a place. True when that listener was a reservation.
+    pub(super) fn reservation_lost(&mut self, id: ListenerId) -> bool {
+        let before = self.reach.reservations.len();
+        self.reach.reservations.retain(|_, listener| *listener != id);
+        let was = self.reach.reservations.len() < before;
+        if was {
+            self.reach.soon(Instant::now());
+        }
+        was
+    }
+
+    /// A connection to a peer came or went, or it was identified.
+    pub(super) fn reach_changed(&mut self) {
+        let now = Instant::now();
+        if self.dht == DhtMode::Auto {
+            let mode = if self.serves_dht() { kad::Mode::Server } else { kad::Mode::Client };
+            if self.swarm.behaviour().kad.mode() != mode {
+                self.swarm.behaviour_mut().kad.set_mode(Some(mode));
+            }
+        }
+        let relays = self.table.iter().any(|(id, peer)| peer.is_relay && !self.reach.reservations.contains_key(id));
+        let wants_relay = relays && self.reach.confirmed.is_empty() && self.reach.reservations.len() < MAX_RESERVATIONS;
+        if wants_relay && self.reach.next.is_none() {
+            self.reach.next = Some((now, FIRST_RETRY));
+        }
+        if self.dial_is_missing() && self.reach.next.is_none() {
+            self.reach.soon(now);
+        }
+        self.trim();
+    }
+
+    fn dial_is_missing(&self) -> bool {
+        let peers = self.reach.bootstrap.iter().filter_map(address::last_peer);
+        peers.into_iter().any(|peer| self.table.get(&peer).is_none() && peer != *self.swarm.local_peer_id())
+    }
+
+    /// With an outside address of its own, or where nobody has one: a network of private addresses has no other servers.
+    fn serves_dht(&self) -> bool {
+        let outside = |address: &Multiaddr| address::is_global(address) && !address::is_relayed(address);
+        let someone = self.table.iter().flat_map(|(_, peer)| &peer.connections).any(|c| address::is_global(&c.address));
+        self.reach.relay == Toggle::On
+            || !self.reach.confirmed.is_empty()
+            || self.swarm.listeners().any(outside)
+            || !(someone || self.reach.bootstrap.iter().any(address::is_global))
+    }
+
+    pub(super) fn address_confirmed(&mut self, address: &Multiaddr) {
+        if !address::is_relayed(address) && address::is_shareable(address, self.loopback_node) {
+            tracing::info!(%address, "reachable from outside");
+            self.reach.confirmed.insert(address.clone());
+        }
+        self.publish_identity();
+        self.reach_changed();
+    }
+
+    pub(super) fn address_expired(&mut self, address: &Multiaddr) {
+        self.reach.confirmed.remove(address);
+        self.publish_identity();
+        self.reach_changed();
+    }
+
+    pub(super) fn listen_address_added(&mut self, address: &Multiaddr) {
+        // A relay's places name its outside addresses; it was switched on by hand, so its own are believed to be that.
+        if self.reach.relay == Toggle::On
+            && !address::is_relayed(address)
+            && address::is_shareable(address, self.loopback_node)
+        {
+            self.swarm.add_external_address(address.clone());
+        }
+        self.publish_identity();
+    }
+
+    /// Nodes on the local network, found by multicast.
+    pub(super) fn neighbours_found(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        let mut by_peer: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
+        for (peer, address) in found {
+            by_peer.entry(peer).or_default().push(address);
+        }
+        for (peer, addresses) in by_peer {
+            self.table.remember(peer, addresses.clone());
+            if self.swarm.is_connected(&peer) || self.table.len() >= MAX_NEIGHBOURS {
+                continue;
+            }
+            let options = DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(addresses)
+                .build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::debug!(%peer, %error, "the neighbour was not dialed");
+            }
+        }
+        self.stale = Stale::Now;
+    }
+
+    fn trim(&mut self) {
+        if self.table.len() <= MAX_KEPT {
+            return;
+        }
+        let idle = self.table.iter().filter(|(_, peer)| !peer.wanted && !peer.is_relay && !peer.has_open_streams());
+        if let Some(peer) = idle.min_by_key(|(_, peer)| peer.since).map(|(id, _)| *id) {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+}

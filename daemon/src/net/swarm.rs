@@ -1,0 +1,281 @@
+//! Puts the libp2p swarm together: transports, protocols, limits.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::behaviour::toggle::Toggle as Maybe;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, Swarm, THandler, THandlerInEvent, THandlerOutEvent,
+    ToSwarm,
+};
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, SwarmBuilder, autonat, connection_limits, dcutr, dns, identify, identity, kad,
+    mdns, memory_connection_limits, noise, ping, relay, tcp, upnp, yamux,
+};
+
+use super::{DhtMode, NetConfig, NetError, Toggle, address, streams};
+
+/// Kith's nodes form their own DHT.
+pub(super) const DHT_PROTOCOL: StreamProtocol = StreamProtocol::new("/kith/kad/1");
+/// What `identify` calls the family of protocols.
+const PROTOCOL_VERSION: &str = "/kith/1";
+/// How often a connection is measured and found dead: two missed pings end it.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// A QUIC connection that is silent for this long is gone; shorter than the 15 s in which a call to a vanished peer ends.
+const QUIC_IDLE_MS: u32 = 10_000;
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// Streams one connection may hold open: signalling, a tunnel and libp2p's own need a dozen.
+const MAX_STREAMS: u32 = 128;
+/// Connections, all peers together. One takes some 100 KiB; the memory limit below stands behind this.
+const MAX_CONNECTIONS: u32 = 512;
+const MAX_INCOMING: u32 = 256;
+/// Handshakes of strangers that may go on at once: each costs a signature.
+const MAX_PENDING_INCOMING: u32 = 64;
+const MAX_PENDING_OUTGOING: u32 = 64;
+/// QUIC, TCP and a relayed one, from both sides at once, and the one that is being replaced.
+const MAX_CONNECTIONS_PER_PEER: u32 = 8;
+/// Connections are refused when this process holds this share of the machine's memory.
+const MAX_MEMORY_SHARE: f64 = 0.8;
+/// A relay that was switched on by hand carries whole calls: libp2p's defaults (two minutes, 128 KiB, 16 circuits) cut them.
+const RELAY_CIRCUITS: usize = 1024;
+const RELAY_CIRCUITS_PER_PEER: usize = 64;
+const RELAY_CIRCUIT_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+const RELAY_RATE_INTERVAL: Duration = Duration::from_secs(10);
+const RELAY_RATE_BURST: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
+
+#[derive(NetworkBehaviour)]
+pub(super) struct Node {
+    pub limits: connection_limits::Behaviour,
+    memory: memory_connection_limits::Behaviour,
+    pub identify: Discreet,
+    pub ping: ping::Behaviour,
+    pub kad: kad::Behaviour<kad::store::MemoryStore>,
+    pub mdns: Maybe<mdns::tokio::Behaviour>,
+    pub autonat: autonat::v2::client::Behaviour,
+    pub autonat_server: Maybe<autonat::v2::server::Behaviour>,
+    pub dcutr: dcutr::Behaviour,
+    pub relay_client: relay::client::Behaviour,
+    pub relay: Maybe<relay::Behaviour>,
+    pub upnp: Maybe<upnp::tokio::Behaviour>,
+    pub streams: streams::Behaviour,
+}
+
+/// Is this node for this machine only?
+pub(super) fn is_loopback_node(bind: Option<IpAddr>) -> bool {
+    bind.is_some_and(|ip| ip.is_loopback())
+}
+
+pub(super) fn build(config: &NetConfig) -> Result<Swarm<Node>, NetError> {
+    // A machine without a name server must still call by address.
+    match assemble(config, Resolver::System) {
+        Err(NetError::Names(error)) => {
+            tracing::warn!(%error, "no name server: addresses with host names cannot be dialed");
+            assemble(config, Resolver::None)
+        }
+        other => other,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Resolver {
+    System,
+    None,
+}
+
+fn assemble(config: &NetConfig, resolver: Resolver) -> Result<Swarm<Node>, NetError> {
+    let setup = |error: &dyn std::fmt::Display| NetError::Setup(error.to_string());
+    let muxer = || {
+        let mut muxer = yamux::Config::default();
+        muxer.set_max_num_streams(MAX_STREAMS as usize);
+        muxer
+    };
+    let transports = SwarmBuilder::with_existing_identity(config.key.0.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
+        .map_err(|error| setup(&error))?
+        .with_quic_config(|mut quic| {
+            quic.max_idle_timeout = QUIC_IDLE_MS;
+            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
+            quic.max_concurrent_stream_limit = MAX_STREAMS;
+            quic
+        });
+    let behaviour = |key: &identity::Keypair, relay_client| node(config, key, relay_client);
+    let tune = |swarm: libp2p::swarm::Config| {
+        swarm
+            .with_idle_connection_timeout(Duration::from_secs(60))
+            .with_max_negotiating_inbound_streams(MAX_STREAMS as usize)
+            .with_smart_dial()
+    };
+    // The builder's type differs with each resolver, so the rest stands twice.
+    match resolver {
+        Resolver::System => Ok(transports
+            .with_dns()
+            .map_err(NetError::Names)?
+            .with_relay_client(noise::Config::new, muxer)
+            .map_err(|error| setup(&error))?
+            .with_behaviour(behaviour)
+            .map_err(|error| setup(&error))?
+            .with_swarm_config(tune)
+            .build()),
+        Resolver::None => Ok(transports
+            .with_dns_config(
+                dns::ResolverConfig::from_parts(None, Vec::new(), Vec::new()),
+                dns::ResolverOpts::default(),
+            )
+            .with_relay_client(noise::Config::new, muxer)
+            .map_err(|error| setup(&error))?
+            .with_behaviour(behaviour)
+            .map_err(|error| setup(&error))?
+            .with_swarm_config(tune)
+            .build()),
+    }
+}
+
+type Setup<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client::Behaviour) -> Setup<Node> {
+    let id = key.public().to_peer_id();
+    let loopback = is_loopback_node(config.bind);
+    let outward = !loopback;
+
+    let mut dht = kad::Config::new(DHT_PROTOCOL);
+    // Nothing is stored for others: the routing table alone answers "where is this peer".
+    dht.set_query_timeout(Duration::from_secs(20)).set_record_filtering(kad::StoreInserts::FilterBoth);
+    let mut kad = kad::Behaviour::with_config(id, kad::store::MemoryStore::new(id), dht);
+    kad.set_mode(Some(match config.dht {
+        DhtMode::Client => kad::Mode::Client,
+        DhtMode::Auto | DhtMode::Server => kad::Mode::Server,
+    }));
+
+    let multicast = if outward && config.mdns == Toggle::On {
+        // A machine without a multicast interface still has its other ways.
+        mdns::tokio::Behaviour::new(mdns::Config::default(), id)
+            .inspect_err(|error| tracing::warn!(%error, "nodes on the local network cannot be discovered"))
+            .ok()
+    } else {
+        None
+    };
+    let relay = (config.relay == Toggle::On).then(|| {
+        let mut relay = relay::Behaviour::new(id, relay_limits());
+        // Asked for by hand, so it does not wait for somebody to confirm the address.
+        relay.set_status(Some(relay::Status::Enable));
+        relay
+    });
+
+    Ok(Node {
+        limits: connection_limits::Behaviour::new(
+            connection_limits::ConnectionLimits::default()
+                .with_max_pending_incoming(Some(MAX_PENDING_INCOMING))
+                .with_max_pending_outgoing(Some(MAX_PENDING_OUTGOING))
+                .with_max_established_incoming(Some(MAX_INCOMING))
+                .with_max_established(Some(MAX_CONNECTIONS))
+                .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER)),
+        ),
+        memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
+        identify: Discreet::new(key.public(), loopback),
+        ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
+        kad,
+        mdns: multicast.into(),
+        autonat: autonat::v2::client::Behaviour::new(
+            rand::make_rng(),
+            autonat::v2::client::Config::default().with_probe_interval(Duration::from_secs(10)),
+        ),
+        autonat_server: outward.then(autonat::v2::server::Behaviour::default).into(),
+        dcutr: dcutr::Behaviour::new(id),
+        relay_client,
+        relay: relay.into(),
+        upnp: (config.bind.is_none() && config.upnp == Toggle::On).then(upnp::tokio::Behaviour::default).into(),
+        streams: streams::Behaviour::default(),
+    })
+}
+
+fn relay_limits() -> relay::Config {
+    let mut limits = relay::Config {
+        max_reservations: RELAY_CIRCUITS,
+        max_circuits: RELAY_CIRCUITS,
+        max_circuits_per_peer: RELAY_CIRCUITS_PER_PEER,
+        max_circuit_duration: RELAY_CIRCUIT_DURATION,
+        max_circuit_bytes: 0,
+        ..relay::Config::default()
+    };
+    limits.reservation_rate_limiters.clear();
+    limits.circuit_src_rate_limiters.clear();
+    limits
+        .reservation_rate_per_peer(RELAY_RATE_BURST, RELAY_RATE_INTERVAL)
+        .reservation_rate_per_ip(RELAY_RATE_BURST, RELAY_RATE_INTERVAL)
+        .circuit_src_per_peer(RELAY_RATE_BURST, RELAY_RATE_INTERVAL)
+        .circuit_src_per_ip(RELAY_RATE_BURST, RELAY_RATE_INTERVAL)
+}
+
+/// `identify`, which would tell everybody all listen addresses, without those that nobody can use.
+pub(super) struct Discreet {
+    inner: identify::Behaviour,
+    loopback_node: bool,
+}
+
+impl Discreet {
+    fn new(key: identity::PublicKey, loopback_node: bool) -> Self {
+        let config = identify::Config::new(PROTOCOL_VERSION.to_owned(), key)
+            .with_agent_version(super::AGENT.to_owned())
+            .with_push_listen_addr_updates(true);
+        Self { inner: identify::Behaviour::new(config), loopback_node }
+    }
+}
+
+impl NetworkBehaviour for Discreet {
+    type ConnectionHandler = <identify::Behaviour as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = identify::Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_inbound_connection(connection, peer, local, remote)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_outbound_connection(connection, peer, address, role, port)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        if let FromSwarm::NewListenAddr(new) = &event
+            && !address::is_shareable(new.addr, self.loopback_node)
+        {
+            return;
+        }
+        self.inner.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.inner.on_connection_handler_event(peer, connection, event);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<identify::Event, THandlerInEvent<Self>>> {
+        self.inner.poll(cx)
+    }
+}

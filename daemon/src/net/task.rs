@@ -1,0 +1,367 @@
+//! The task that owns the swarm: takes commands, follows events, keeps the tables, publishes what it knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kith_common::failure::{Failure, FailureKind};
+use kith_common::ids::PeerId as KithId;
+use kith_common::node::{Identity, MediaPorts, PeerInfo};
+use kith_common::target::Target;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, PeerId, Swarm};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+
+use super::dial::Attempt;
+use super::hello::{self, Hello};
+use super::listener::Listener;
+use super::peers::{Links, Table};
+use super::reach::Reach;
+use super::streams::{OpenError, Protocol};
+use super::swarm::Node;
+use super::{DhtMode, NetConfig, Stream, address};
+
+/// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
+/// a tunnel is worth little without one.
+const SIGNAL_PATIENCE: Duration = Duration::from_millis(250);
+const TUNNEL_PATIENCE: Duration = Duration::from_secs(5);
+/// Streams that may wait so at a time.
+const MAX_PARKED: usize = 64;
+/// Hellos being written and read at a time, all peers together.
+pub(super) const MAX_HELLOS: usize = 128;
+/// Round trips change all the time: rows are renewed at most this often for them.
+const ROWS_INTERVAL: Duration = Duration::from_millis(500);
+/// How long closing connections may take at the end.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// The outcome of opening a stream, as soon as the other side has agreed.
+pub(super) type Opening = oneshot::Receiver<Result<libp2p::Stream, OpenError>>;
+
+pub(super) enum Command {
+    Connect { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
+    Disconnect { target: Target, reply: oneshot::Sender<Result<(), Failure>> },
+    Open { peer: KithId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
+    Shutdown { reply: oneshot::Sender<()> },
+}
+
+/// A stream that waits for a better connection.
+struct Parked {
+    peer: PeerId,
+    protocol: Protocol,
+    until: Instant,
+    reply: oneshot::Sender<Result<Opening, Failure>>,
+}
+
+/// How soon the rows must be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stale {
+    No,
+    Figures(Instant),
+    Now,
+}
+
+/// Where what this task knows is read.
+pub(super) struct Published {
+    pub identity: watch::Sender<Arc<Identity>>,
+    pub rows: watch::Sender<Arc<Vec<PeerInfo>>>,
+    pub links: watch::Sender<Arc<Links>>,
+}
+
+pub(super) struct Task {
+    pub swarm: Swarm<Node>,
+    pub table: Table,
+    pub attempts: Vec<Attempt>,
+    pub listener: Listener,
+    pub reach: Reach,
+    pub stale: Stale,
+    pub loopback_node: bool,
+    pub dht: DhtMode,
+    pub signals: mpsc::Sender<(KithId, Stream)>,
+    pub tunnels: mpsc::Sender<(KithId, Stream)>,
+    /// Hellos under way; each ends with what it has read, if it was reading.
+    pub hellos: JoinSet<Option<(PeerId, Hello)>>,
+    name: String,
+    media_ports: watch::Receiver<MediaPorts>,
+    parked: Vec<Parked>,
+    published: Published,
+}
+
+impl Task {
+    pub fn new(
+        config: NetConfig,
+        swarm: Swarm<Node>,
+        listener: Listener,
+        published: Published,
+        signals: mpsc::Sender<(KithId, Stream)>,
+        tunnels: mpsc::Sender<(KithId, Stream)>,
+    ) -> Self {
+        Self {
+            swarm,
+            table: Table::default(),
+            attempts: Vec::new(),
+            listener,
+            reach: Reach::new(&config),
+            stale: Stale::No,
+            loopback_node: super::swarm::is_loopback_node(config.bind),
+            dht: config.dht,
+            signals,
+            tunnels,
+            hellos: JoinSet::new(),
+            name: config.name,
+            media_ports: config.media_ports,
+            parked: Vec::new(),
+            published,
+        }
+    }
+
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.listener.poll(&mut self.swarm, Instant::now());
+        let mut media_gone = false;
+        let done = loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Shutdown { reply }) => break Some(reply),
+                    Some(command) => self.command(command),
+                    // All handles are gone: nobody can use or stop this network any more.
+                    None => break None,
+                },
+                event = self.swarm.select_next_some() => self.event(event),
+                Some(read) = self.hellos.join_next() => self.hello_done(read.ok().flatten()),
+                changed = self.media_ports.changed(), if !media_gone => {
+                    media_gone = changed.is_err();
+                    self.greet_everybody();
+                }
+                () = sleep_until(deadline) => {}
+            }
+            self.due();
+            self.publish();
+        };
+        self.close().await;
+        if let Some(reply) = done {
+            let _ = reply.send(());
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Connect { target, reply } => {
+                self.connect(&target, reply);
+                self.stale = Stale::Now;
+            }
+            Command::Disconnect { target, reply } => {
+                let outcome = match self.connected(&target) {
+                    Some(peer) => {
+                        let _ = self.swarm.disconnect_peer_id(peer);
+                        Ok(())
+                    }
+                    None => Err(not_connected()),
+                };
+                let _ = reply.send(outcome);
+            }
+            Command::Open { peer, protocol, reply } => self.open(address::to_libp2p(peer), protocol, reply),
+            Command::Shutdown { .. } => {}
+        }
+    }
+
+    fn open(&mut self, peer: PeerId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>>) {
+        let Some(entry) = self.table.get(&peer) else {
+            let _ = reply.send(Err(not_connected()));
+            return;
+        };
+        if !entry.has_reliable(protocol) && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
+            let patience = if protocol == Protocol::Tunnel { TUNNEL_PATIENCE } else { SIGNAL_PATIENCE };
+            self.parked.push(Parked { peer, protocol, until: Instant::now() + patience, reply });
+            return;
+        }
+        self.open_now(peer, protocol, reply);
+    }
+
+    fn open_now(&mut self, peer: PeerId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>>) {
+        let Some(connection) = self.table.get(&peer).and_then(|entry| entry.connection_for(protocol)).map(|c| c.id)
+        else {
+            let _ = reply.send(Err(not_connected()));
+            return;
+        };
+        let (sender, opening) = oneshot::channel();
+        self.swarm.behaviour_mut().streams.open(peer, connection, protocol, sender);
+        let _ = reply.send(Ok(opening));
+    }
+
+    /// Dials TCP where a UDP connection leads, so that a call has something to fall back on. False when there is
+    /// nothing to dial.
+    pub fn dial_companion(&mut self, peer: PeerId) -> bool {
+        let Some(entry) = self.table.get(&peer) else { return false };
+        let remotes = entry.connections.iter().filter_map(|connection| address::socket(&connection.address));
+        let mut addresses: Vec<Multiaddr> = remotes.map(|remote| address::of_socket(remote)[1].clone()).collect();
+        let others = entry.listens_on().iter().filter(|a| !address::is_udp(a) && !address::is_relayed(a));
+        addresses.extend(others.cloned());
+        addresses.dedup();
+        if addresses.is_empty() {
+            return false;
+        }
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(addresses).build();
+        match self.swarm.dial(options) {
+            Ok(()) => true,
+            Err(error) => matches!(error, libp2p::swarm::DialError::DialPeerConditionFalse(_)),
+        }
+    }
+
+    /// Opens what waited for a connection to this peer; all of it when dialing has failed.
+    pub fn unpark(&mut self, peer: &PeerId, dial_failed: bool) {
+        let ready = |task: &Self, parked: &Parked| {
+            parked.peer == *peer
+                && (dial_failed || task.table.get(peer).is_none_or(|entry| entry.has_reliable(parked.protocol)))
+        };
+        let (go, wait): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.parked).into_iter().partition(|parked| ready(self, parked));
+        self.parked = wait;
+        for parked in go {
+            self.open_now(parked.peer, parked.protocol, parked.reply);
+        }
+    }
+
+    /// Tells a peer who we are, over the best connection.
+    pub fn greet(&mut self, peer: PeerId) {
+        let Some(connection) = self.table.get(&peer).and_then(|entry| entry.connection_for(Protocol::Hello)) else {
+            return;
+        };
+        if self.hellos.len() >= MAX_HELLOS {
+            return;
+        }
+        let hello = Hello {
+            name: self.name.clone(),
+            agent: super::AGENT.to_owned(),
+            media_ports: *self.media_ports.borrow_and_update(),
+            observed: address::socket(&connection.address),
+        };
+        let (sender, opening) = oneshot::channel();
+        let connection = connection.id;
+        self.swarm.behaviour_mut().streams.open(peer, connection, Protocol::Hello, sender);
+        self.hellos.spawn(async move {
+            if let Ok(Ok(stream)) = opening.await
+                && let Err(error) = hello::send(stream.compat(), &hello).await
+            {
+                tracing::debug!(%peer, %error, "could not say hello");
+            }
+            None
+        });
+    }
+
+    fn greet_everybody(&mut self) {
+        let peers: Vec<PeerId> = self.table.iter().map(|(peer, _)| *peer).collect();
+        for peer in peers {
+            self.greet(peer);
+        }
+    }
+
+    fn hello_done(&mut self, read: Option<(PeerId, Hello)>) {
+        let Some((peer, hello)) = read else { return };
+        let Some(entry) = self.table.get_mut(&peer) else { return };
+        tracing::debug!(%peer, observed = ?hello.observed, "said hello");
+        entry.hello = Some(hello);
+        self.stale = Stale::Now;
+        self.publish();
+        self.attempt_news(&peer);
+    }
+
+    /// What is due now, by the clock.
+    fn due(&mut self) {
+        let now = Instant::now();
+        self.listener.poll(&mut self.swarm, now);
+        self.attempts_due(now);
+        self.reach_due(now);
+        let (late, wait): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.parked).into_iter().partition(|parked| now >= parked.until);
+        self.parked = wait;
+        for parked in late {
+            self.open_now(parked.peer, parked.protocol, parked.reply);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let rows = match self.stale {
+            Stale::Figures(at) => Some(at),
+            Stale::No | Stale::Now => None,
+        };
+        let parked = self.parked.iter().map(|parked| parked.until).min();
+        let others = [self.listener.retry_at(), self.attempts_deadline(), self.reach.deadline(), rows];
+        others.into_iter().flatten().chain(parked).min()
+    }
+
+    /// Figures have changed; the rows follow in a while.
+    pub fn figures_changed(&mut self) {
+        if self.stale == Stale::No {
+            self.stale = Stale::Figures(Instant::now() + ROWS_INTERVAL);
+        }
+    }
+
+    fn publish(&mut self) {
+        match self.stale {
+            Stale::No => return,
+            Stale::Figures(at) if Instant::now() < at => return,
+            Stale::Figures(_) | Stale::Now => self.stale = Stale::No,
+        }
+        let mut known: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
+        for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
+            for entry in bucket.iter() {
+                known.insert(*entry.node.key.preimage(), entry.node.value.iter().cloned().collect());
+            }
+        }
+        self.published.links.send_replace(Arc::new(self.table.links()));
+        self.published.rows.send_replace(Arc::new(self.table.rows(known, |peer| self.is_dialing(peer))));
+    }
+
+    /// The addresses have changed.
+    pub fn publish_identity(&mut self) {
+        let listens = self.swarm.listeners().filter(|a| address::is_shareable(a, self.loopback_node));
+        let external = self.swarm.external_addresses().filter(|a| address::is_shareable(a, self.loopback_node));
+        let mut addresses: Vec<Multiaddr> = external.chain(listens).cloned().map(address::without_peer).collect();
+        address::order_for_ticket(&mut addresses);
+        addresses.dedup();
+        let own = *self.swarm.local_peer_id();
+        self.published.identity.send_if_modified(|identity| {
+            let new = Identity {
+                peer_id: identity.peer_id,
+                name: identity.name.clone(),
+                ticket: address::ticket(identity.peer_id, &addresses),
+                addresses: addresses
+                    .iter()
+                    .map(|a| a.clone().with(libp2p::multiaddr::Protocol::P2p(own)).to_string())
+                    .collect(),
+            };
+            let changed = **identity != new;
+            *identity = Arc::new(new);
+            changed
+        });
+    }
+
+    async fn close(&mut self) {
+        self.listener.close(&mut self.swarm);
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let drain = async {
+            while self.swarm.network_info().connection_counters().num_established() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(SHUTDOWN_WITHIN, drain).await;
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn not_connected() -> Failure {
+    Failure::new(FailureKind::NotFound, "this peer is not connected")
+        .advise("connect first: kithctl peers connect PEER")
+}
