@@ -1,0 +1,149 @@
+//! Calls and each of them.
+
+use std::rc::Rc;
+
+use capnp::Error;
+use kith_common::call::{CallOptions, Switch};
+use kith_common::call_capnp::{call, calls};
+use kith_common::convert::{Enumeration, read_format, read_options, write_call_info, write_outcome};
+
+use super::connection::Connection;
+use super::media::{self, AudioSource, VideoSource};
+use super::{node, watch};
+use crate::calls::CallHandle;
+
+pub struct CallsServer(pub Rc<Connection>);
+
+impl calls::Server for CallsServer {
+    async fn list(self: Rc<Self>, _: calls::ListParams, mut results: calls::ListResults) -> capnp::Result<()> {
+        let calls = self.0.daemon.calls.list();
+        let mut to = results.get().init_calls(calls.len() as u32);
+        for (index, info) in (0..).zip(&calls) {
+            write_call_info(info, to.reborrow().get(index));
+        }
+        Ok(())
+    }
+
+    async fn watch(self: Rc<Self>, params: calls::WatchParams, mut results: calls::WatchResults) -> capnp::Result<()> {
+        let watching = watch::calls(Rc::clone(&self.0), params.get()?.get_observer()?);
+        results.get().set_handle(self.0.subscribe("calls", watching)?);
+        Ok(())
+    }
+
+    async fn dial(self: Rc<Self>, params: calls::DialParams, mut results: calls::DialResults) -> capnp::Result<()> {
+        let params = params.get()?;
+        let target = node::target(params.get_target()?).map_err(|failure| Error::failed(failure.message))?;
+        let call = self.0.daemon.calls.dial(target, read_options(params.get_options()?));
+        results.get().set_call(CallServer::client(&self.0, call));
+        Ok(())
+    }
+
+    async fn get(self: Rc<Self>, params: calls::GetParams, mut results: calls::GetResults) -> capnp::Result<()> {
+        let id = params.get()?.get_id()?.to_str()?.parse().map_err(|error| Error::failed(format!("{error}")))?;
+        let call = self.0.daemon.calls.get(id).ok_or_else(|| Error::failed(format!("there is no call {id}")))?;
+        results.get().set_call(CallServer::client(&self.0, call));
+        Ok(())
+    }
+}
+
+pub struct CallServer {
+    connection: Rc<Connection>,
+    call: CallHandle,
+}
+
+impl CallServer {
+    pub fn client(connection: &Rc<Connection>, call: CallHandle) -> call::Client {
+        capnp_rpc::new_client(Self { connection: Rc::clone(connection), call })
+    }
+}
+
+impl call::Server for CallServer {
+    async fn info(self: Rc<Self>, _: call::InfoParams, mut results: call::InfoResults) -> capnp::Result<()> {
+        write_call_info(&self.call.info().borrow(), results.get().init_info());
+        Ok(())
+    }
+
+    async fn watch(self: Rc<Self>, params: call::WatchParams, mut results: call::WatchResults) -> capnp::Result<()> {
+        let taken = self.connection.taken.subscribe();
+        let watching = watch::call(self.call.clone(), taken, params.get()?.get_observer()?);
+        results.get().set_handle(self.connection.subscribe("a call", watching)?);
+        Ok(())
+    }
+
+    async fn answer(self: Rc<Self>, params: call::AnswerParams, mut results: call::AnswerResults) -> capnp::Result<()> {
+        let options: CallOptions = read_options(params.get()?.get_options()?);
+        write_outcome(self.call.answer(options).await, results.get().init_outcome());
+        Ok(())
+    }
+
+    async fn decline(self: Rc<Self>, _: call::DeclineParams, mut results: call::DeclineResults) -> capnp::Result<()> {
+        self.call.decline().await;
+        write_outcome(Ok(()), results.get().init_outcome());
+        Ok(())
+    }
+
+    async fn hang_up(self: Rc<Self>, _: call::HangUpParams, mut results: call::HangUpResults) -> capnp::Result<()> {
+        self.call.hang_up().await;
+        write_outcome(Ok(()), results.get().init_outcome());
+        Ok(())
+    }
+
+    async fn send_video(
+        self: Rc<Self>,
+        params: call::SendVideoParams,
+        mut results: call::SendVideoResults,
+    ) -> capnp::Result<()> {
+        let format = read_format(params.get()?.get_format()?)?;
+        results.get().set_sink(VideoSource::client(&self.connection, self.call.clone(), format)?);
+        Ok(())
+    }
+
+    async fn send_audio(
+        self: Rc<Self>,
+        _: call::SendAudioParams,
+        mut results: call::SendAudioResults,
+    ) -> capnp::Result<()> {
+        results.get().set_sink(AudioSource::client(&self.connection, &self.call)?);
+        Ok(())
+    }
+
+    async fn receive_video(
+        self: Rc<Self>,
+        params: call::ReceiveVideoParams,
+        mut results: call::ReceiveVideoResults,
+    ) -> capnp::Result<()> {
+        let sending = media::send_pictures(self.call.hub().receive_video(), params.get()?.get_sink()?);
+        results.get().set_handle(self.connection.subscribe("a picture sink", sending)?);
+        Ok(())
+    }
+
+    async fn receive_audio(
+        self: Rc<Self>,
+        params: call::ReceiveAudioParams,
+        mut results: call::ReceiveAudioResults,
+    ) -> capnp::Result<()> {
+        let sending = media::send_sounds(self.call.hub().receive_audio(), params.get()?.get_sink()?);
+        results.get().set_handle(self.connection.subscribe("a sound sink", sending)?);
+        Ok(())
+    }
+
+    async fn set_microphone(
+        self: Rc<Self>,
+        params: call::SetMicrophoneParams,
+        mut results: call::SetMicrophoneResults,
+    ) -> capnp::Result<()> {
+        self.call.set_microphone(Switch::required(params.get()?.get_state(), "the microphone's state")?).await;
+        write_outcome(Ok(()), results.get().init_outcome());
+        Ok(())
+    }
+
+    async fn set_camera(
+        self: Rc<Self>,
+        params: call::SetCameraParams,
+        mut results: call::SetCameraResults,
+    ) -> capnp::Result<()> {
+        self.call.set_camera(Switch::required(params.get()?.get_state(), "the camera's state")?).await;
+        write_outcome(Ok(()), results.get().init_outcome());
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! The bootstrap object, the node and its peers.
+
+use std::rc::Rc;
+
+use kith_common::convert::{text, write_failure, write_identity, write_outcome, write_peer, write_peers, write_status};
+use kith_common::failure::{Failure, FailureKind};
+use kith_common::ids::PeerId;
+use kith_common::kith_capnp::{kith, node};
+use kith_common::node::{NodeStatus, PeerInfo, PeerStatus, ServiceInfo, ServiceState};
+use kith_common::peer_capnp::peers;
+use kith_common::rpc::MAX_MESSAGE_BYTES;
+use kith_common::target::Target;
+
+use super::call::CallsServer;
+use super::connection::Connection;
+use super::watch;
+
+/// Raised only when a meaning changes.
+const PROTOCOL: u32 = 1;
+/// What a client calls itself is shown in the log.
+const MAX_NAME_CHARS: usize = 64;
+/// Rows of the peer list that fit a message with room to spare; connected peers come first.
+pub(super) const MAX_PEERS: usize = 2000;
+/// Services that this version does not have yet.
+const ABSENT: [&str; 3] = ["chat", "files", "broadcast"];
+
+/// What a client meets first.
+pub struct KithServer(pub Rc<Connection>);
+
+impl kith::Server for KithServer {
+    async fn hello(self: Rc<Self>, params: kith::HelloParams, mut results: kith::HelloResults) -> capnp::Result<()> {
+        let client = params.get()?.get_client()?;
+        let short = |name: String| name.chars().take(MAX_NAME_CHARS).collect::<String>();
+        let (name, version) = (short(text(client.get_name()?)?), short(text(client.get_version()?)?));
+        tracing::debug!(%name, %version, "a client says hello");
+        self.0.greet();
+        let mut server = results.get().init_server();
+        server.set_version(env!("CARGO_PKG_VERSION"));
+        server.set_protocol(PROTOCOL);
+        server.set_max_message_bytes(MAX_MESSAGE_BYTES as u64);
+        server.init_features(1).set(0, "calls");
+        Ok(())
+    }
+
+    async fn node(self: Rc<Self>, _: kith::NodeParams, mut results: kith::NodeResults) -> capnp::Result<()> {
+        self.0.greet();
+        results.get().set_node(capnp_rpc::new_client(NodeServer(Rc::clone(&self.0))));
+        Ok(())
+    }
+}
+
+struct NodeServer(Rc<Connection>);
+
+impl node::Server for NodeServer {
+    async fn identity(
+        self: Rc<Self>,
+        _: node::IdentityParams,
+        mut results: node::IdentityResults,
+    ) -> capnp::Result<()> {
+        let identity = self.0.daemon.net.identity().borrow().clone();
+        write_identity(&identity, results.get().init_identity());
+        Ok(())
+    }
+
+    async fn status(self: Rc<Self>, _: node::StatusParams, mut results: node::StatusResults) -> capnp::Result<()> {
+        write_status(&status(&self.0), results.get().init_status());
+        Ok(())
+    }
+
+    async fn peers(self: Rc<Self>, _: node::PeersParams, mut results: node::PeersResults) -> capnp::Result<()> {
+        results.get().set_peers(capnp_rpc::new_client(PeersServer(Rc::clone(&self.0))));
+        Ok(())
+    }
+
+    async fn calls(self: Rc<Self>, _: node::CallsParams, mut results: node::CallsResults) -> capnp::Result<()> {
+        results.get().set_calls(capnp_rpc::new_client(CallsServer(Rc::clone(&self.0))));
+        Ok(())
+    }
+}
+
+fn status(connection: &Connection) -> NodeStatus {
+    let daemon = &connection.daemon;
+    let mut services = vec![daemon.net.listener().borrow().clone()];
+    services.extend(daemon.media.services().borrow().iter().cloned());
+    services.extend(ABSENT.map(absent));
+    NodeStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: daemon.started.elapsed().as_secs(),
+        process_id: std::process::id(),
+        services,
+        peers_connected: daemon.net.peers().borrow().iter().map(|peer| u32::from(peer.connected)).sum(),
+    }
+}
+
+fn absent(name: &str) -> ServiceInfo {
+    ServiceInfo {
+        name: name.to_owned(),
+        state: ServiceState::Absent,
+        port: 0,
+        wanted_port: 0,
+        since_unix_ms: 0,
+        error: String::new(),
+        next_try_s: 0,
+        suggestion: String::new(),
+    }
+}
+
+struct PeersServer(Rc<Connection>);
+
+impl peers::Server for PeersServer {
+    async fn list(self: Rc<Self>, _: peers::ListParams, mut results: peers::ListResults) -> capnp::Result<()> {
+        let peers = self.0.daemon.net.peers().borrow().clone();
+        let peers = &peers[..peers.len().min(MAX_PEERS)];
+        write_peers(peers, results.get().init_peers(peers.len() as u32));
+        Ok(())
+    }
+
+    async fn watch(self: Rc<Self>, params: peers::WatchParams, mut results: peers::WatchResults) -> capnp::Result<()> {
+        let watching = watch::peers(self.0.daemon.net.peers(), params.get()?.get_observer()?);
+        results.get().set_handle(self.0.subscribe("peers", watching)?);
+        Ok(())
+    }
+
+    async fn connect(
+        self: Rc<Self>,
+        params: peers::ConnectParams,
+        mut results: peers::ConnectResults,
+    ) -> capnp::Result<()> {
+        let connected = match target(params.get()?.get_target()?) {
+            Ok(target) => self.0.daemon.net.connect(&target).await,
+            Err(failure) => Err(failure),
+        };
+        let outcome = results.get().init_outcome();
+        match connected {
+            Ok(peer) => write_peer(&row(&self.0, peer), outcome.init_connected()),
+            Err(failure) => write_failure(&failure, outcome.init_failed()),
+        }
+        Ok(())
+    }
+
+    async fn disconnect(
+        self: Rc<Self>,
+        params: peers::DisconnectParams,
+        mut results: peers::DisconnectResults,
+    ) -> capnp::Result<()> {
+        let disconnected = match target(params.get()?.get_target()?) {
+            Ok(target) => self.0.daemon.net.disconnect(&target).await,
+            Err(failure) => Err(failure),
+        };
+        write_outcome(disconnected, results.get().init_outcome());
+        Ok(())
+    }
+}
+
+/// What a user typed to name another node.
+pub(super) fn target(text: capnp::text::Reader<'_>) -> Result<Target, Failure> {
+    let refused = |why: String| Failure::new(FailureKind::InvalidArgument, why);
+    text.to_str().map_err(|error| refused(error.to_string()))?.parse().map_err(|error| refused(format!("{error}")))
+}
+
+/// The peer's row; the list may not have it yet.
+fn row(connection: &Connection, peer: PeerId) -> PeerInfo {
+    let found = connection.daemon.net.peers().borrow().iter().find(|row| row.peer_id == peer).cloned();
+    found.unwrap_or_else(|| PeerInfo {
+        peer_id: peer,
+        name: String::new(),
+        connected: true,
+        status: PeerStatus::Connected,
+        path: None,
+        addresses: Vec::new(),
+        rtt_ms: None,
+        jitter_ms: None,
+        loss: None,
+        agent: String::new(),
+        connected_since_unix_ms: kith_common::clock::unix_ms(),
+    })
+}
