@@ -5,8 +5,8 @@
 //! changes the length of what a packet gives, so the caller keeps its output in a queue and polls while less than a
 //! chunk is in it ([`stretch`] has the signal work).
 //!
-//! Delay is counted from the moment at which the fastest recent packet would have come. It is aimed so that 99.5 % of
-//! the packets are there when they are due, with FEC counting as being there. An empty buffer does not advance: what is
+//! Delay is counted from the moment at which the fastest recent packet would have come. It is aimed at the
+//! worst of the last two seconds, with FEC counting as being there. An empty buffer does not advance: what is
 //! late is still played and the delay grows by the wait, so one stall is heard once and not twice. A buffer with newer
 //! packets advances over what is missing.
 //!
@@ -57,9 +57,11 @@ const ABOVE_MICROS: i64 = 25_000;
 const BELOW_MICROS: i64 = 8_000;
 /// Polls between two stretched packets: one in five is hardly heard ..
 const STRETCH_POLLS: u32 = 5;
-/// .. and every second when the delay is this far off.
+/// .. every second when the delay is this far off ..
 const HURRY_POLLS: u32 = 2;
 const HURRY_MICROS: i64 = 60_000;
+/// .. and each one when it is so far off that nobody can talk like that.
+const HASTE_MICROS: i64 = 150_000;
 /// This far above the aim sound is skipped instead.
 const SKIP_MICROS: i64 = 300_000;
 /// A lost stretch longer than this (half a second) is jumped over.
@@ -220,7 +222,7 @@ impl JitterBuffer {
         match self.packets.first_key_value().map(|(first, _)| *first) {
             None if catching_up => None,
             None => Some(self.empty(next)),
-            Some(first) if first <= next => Some(self.play(first, now)),
+            Some(first) if first <= next => Some(self.play(first)),
             Some(first) => Some(self.gap(next, first, now)),
         }
     }
@@ -329,7 +331,7 @@ impl JitterBuffer {
         Some(first)
     }
 
-    fn play(&mut self, first: u64, now: Instant) -> Playout {
+    fn play(&mut self, first: u64) -> Playout {
         let surplus = self.level().unwrap_or(0) - micros(self.target());
         if surplus > SKIP_MICROS {
             self.skip(surplus);
@@ -341,7 +343,7 @@ impl JitterBuffer {
         if silent && surplus > ABOVE_MICROS && self.packets.contains_key(&end) {
             // Silence can be shortened unheard.
             self.advance(end);
-            return self.play(end, now);
+            return self.play(end);
         }
         let stretch = self.stretch(end);
         self.advance(end);
@@ -364,7 +366,7 @@ impl JitterBuffer {
         if self.silent {
             if first_due || first <= next {
                 self.advance(first);
-                return self.play(first, now);
+                return self.play(first);
             }
             self.advance(next + PACKET.min(first - next));
             self.stats.silence += 1;
@@ -373,7 +375,7 @@ impl JitterBuffer {
         let gap = first - next;
         if gap < u64::from(*DURATIONS.start()) || gap > LONGEST_GAP {
             self.advance(first);
-            return self.play(first, now);
+            return self.play(first);
         }
         if gap <= PACKET {
             self.advance(first);
@@ -416,7 +418,11 @@ impl JitterBuffer {
     fn stretch(&mut self, end: u64) -> Stretch {
         let Some(level) = self.level() else { return Stretch::None };
         let off = level - micros(self.target());
-        let wait = if off.abs() > HURRY_MICROS { HURRY_POLLS } else { STRETCH_POLLS };
+        let wait = match off.abs() {
+            HASTE_MICROS.. => 1,
+            HURRY_MICROS.. => HURRY_POLLS,
+            _ => STRETCH_POLLS,
+        };
         if self.polls_since_stretch < wait {
             return Stretch::None;
         }

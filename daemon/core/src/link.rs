@@ -52,7 +52,7 @@ pub struct LinkConfig {
     pub burst: f64,
     /// Of the bottleneck; `None` is no bottleneck.
     pub rate_bps: Option<u64>,
-    /// A packet that would wait longer than this for the bottleneck is dropped.
+    /// What the queue of the bottleneck holds, in time at its rate; packets that find it full are dropped.
     pub queue: Duration,
     /// Rate changes to come, by time since [`Link::new`] (or the last [`Link::set_config`]), in order.
     pub schedule: Vec<(Duration, Option<u64>)>,
@@ -151,7 +151,11 @@ impl<T> Link<T> {
     /// Puts a packet of `bytes` (with all headers) on the link.
     pub fn send(&mut self, now: Instant, packet: T, bytes: usize) -> Sent {
         self.follow_schedule(now);
-        if self.packets.len() >= MAX_PACKETS || self.queued(now) > self.config.queue {
+        // Limited in bytes, as most queues are: a small packet still fits where a large one does not. An empty queue
+        // takes anything, or a slow link would carry no large packet at all.
+        let waiting = self.queued(now);
+        let full = !waiting.is_zero() && waiting + self.transmission(bytes) > self.config.queue;
+        if self.packets.len() >= MAX_PACKETS || full {
             self.stats.dropped += 1;
             return Sent::Dropped;
         }

@@ -12,7 +12,7 @@ use crate::stats::Percentiles;
 /// Skew that is left alone. People notice sound from 45 ms early and from 125 ms late on (ITU-R BT.1359).
 pub const TOLERANCE: Duration = Duration::from_millis(40);
 /// A picture is never held longer.
-pub const MAX_HOLD: Duration = Duration::from_millis(200);
+pub const MAX_HOLD: Duration = Duration::from_millis(150);
 /// Sound is never held back longer for the pictures' sake.
 pub const MAX_SOUND_DELAY: Duration = Duration::from_millis(300);
 /// Sound that has not been heard of for this long (muted, DTX, dead) no longer holds pictures.

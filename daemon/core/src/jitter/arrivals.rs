@@ -1,22 +1,24 @@
 //! How late packets come: the fastest recent way through the network, how far behind it the others are, and the delay
 //! that covers almost all of them.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The share of packets that the delay is to cover. What is left costs 20 ms of made-up sound each, and 1 % is the limit.
-const COVERED: f32 = 0.995;
-/// Per packet: what was learnt fades with a time constant of 5 s, so heavy jitter is forgotten in about 25.
-const FADE: f32 = 0.996;
-/// Weight of the belief to start with: gone after about 4 s of better knowledge.
-const BELIEF: f32 = 2.0;
-/// Resolution of the histogram.
-const BUCKET_MICROS: i64 = 5_000;
-/// Up to 500 ms: the largest delay aimed for is below.
-const BUCKETS: usize = 100;
+/// The worst of this many last arrivals is covered: two seconds. By that measure one packet in a hundred comes late, and
+/// what the delay varies by on top of it covers most of those.
+const RECENT: usize = 100;
+/// After a full queue has drained nobody wants to talk over its delay for two seconds more: half a second at less than a
+/// third of a large delay is believed.
+const DRAINED: usize = 25;
+const LARGE_MICROS: i64 = 120_000;
+/// Until so many have come, the delay is not below the one to start with.
+const KNOWN: usize = 50;
+/// What is added to what was seen.
+const MARGIN_MICROS: i64 = 4_000;
 /// The fastest packet is sought over this many seconds: shorter would follow a full queue, longer would lag behind a
 /// changed route and drifting clocks.
 const WINDOW_SECONDS: usize = 10;
-/// The worst packet is remembered beyond the histogram, fading by 2 ms a second: a machine or a radio that stalled once
+/// The worst packet is remembered beyond that, fading by 2 ms a second: a machine or a radio that stalled once
 /// stalls again. A single great stall is not worth paying for that long, so no more than this.
 const MAX_PEAK_MICROS: i64 = 80_000;
 const PEAK_FADE_MICROS: i64 = 40;
@@ -31,16 +33,25 @@ pub(super) struct Arrivals {
     epoch: Instant,
     /// The least transit of each of the last seconds, and which second that was.
     fastest: [(u64, i64); WINDOW_SECONDS],
-    histogram: [f32; BUCKETS],
-    total: f32,
+    /// How far the last arrivals were behind the fastest, the newest last.
+    recent: VecDeque<i64>,
+    known: usize,
+    needed_micros: i64,
+    start_micros: i64,
     peak_micros: i64,
 }
 
 impl Arrivals {
     pub(super) fn new(now: Instant, start: Duration) -> Self {
-        let mut histogram = [0.0; BUCKETS];
-        histogram[bucket(start.as_micros() as i64 - BUCKET_MICROS)] = BELIEF;
-        Self { epoch: now, fastest: [(u64::MAX, i64::MAX); WINDOW_SECONDS], histogram, total: BELIEF, peak_micros: 0 }
+        Self {
+            epoch: now,
+            fastest: [(u64::MAX, i64::MAX); WINDOW_SECONDS],
+            recent: VecDeque::with_capacity(RECENT),
+            known: 0,
+            needed_micros: 0,
+            start_micros: i64::try_from(start.as_micros()).unwrap_or(0),
+            peak_micros: 0,
+        }
     }
 
     /// The sender began anew: its time-stamps mean something else now, but the network is the same.
@@ -61,27 +72,23 @@ impl Arrivals {
         }
         let behind = transit - self.base(local);
         self.peak_micros = (self.peak_micros - PEAK_FADE_MICROS).max(behind.min(MAX_PEAK_MICROS));
-        for weight in &mut self.histogram {
-            *weight *= FADE;
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
         }
-        self.histogram[bucket(behind)] += 1.0;
-        self.total = self.total * FADE + 1.0;
+        self.recent.push_back(behind);
+        self.known = (self.known + 1).min(KNOWN);
+        self.needed_micros = self.recent.iter().copied().max().unwrap_or(0) + MARGIN_MICROS;
+        let calm = self.recent.iter().rev().take(DRAINED).copied().max().unwrap_or(0) + MARGIN_MICROS;
+        if self.needed_micros > LARGE_MICROS && self.recent.len() > DRAINED && calm < self.needed_micros / 3 {
+            self.recent.drain(..self.recent.len() - DRAINED);
+            self.needed_micros = calm;
+        }
     }
 
-    /// The delay that covers [`COVERED`] of the arrivals, and the worst of the last while.
+    /// The delay that covers the last arrivals, and the worst of the last while.
     pub(super) fn needed(&self) -> Duration {
-        self.covering().max(Duration::from_micros(self.peak_micros.max(0).unsigned_abs()))
-    }
-
-    fn covering(&self) -> Duration {
-        let mut above = self.total * (1.0 - COVERED);
-        for (index, weight) in self.histogram.iter().enumerate().rev() {
-            above -= weight;
-            if above < 0.0 {
-                return Duration::from_micros((index as u64 + 1) * BUCKET_MICROS.unsigned_abs());
-            }
-        }
-        Duration::ZERO
+        let start = if self.known < KNOWN { self.start_micros } else { 0 };
+        Duration::from_micros(self.needed_micros.max(self.peak_micros).max(start).max(0).unsigned_abs())
     }
 
     /// How long after the moment at which the fastest way would have brought it this media time is at `now`, in
@@ -106,8 +113,4 @@ impl Arrivals {
     fn micros(&self, at: Instant) -> i64 {
         i64::try_from(at.saturating_duration_since(self.epoch).as_micros()).unwrap_or(i64::MAX / 4)
     }
-}
-
-fn bucket(behind_micros: i64) -> usize {
-    usize::try_from(behind_micros.max(0) / BUCKET_MICROS).unwrap_or(BUCKETS).min(BUCKETS - 1)
 }
