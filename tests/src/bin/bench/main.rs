@@ -1,0 +1,77 @@
+//! Measures this build on this machine and prints the table of figures.
+//!
+//! Each row is a real run of the real programs (or of the code that they run), one after another, so that nothing else
+//! of this bench runs beside it. A limit is what the project has promised itself; a figure beyond it is marked.
+#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
+mod calls;
+mod core_cost;
+mod figure;
+mod small;
+
+use std::io::Write as _;
+
+use anyhow::{Result, bail};
+use figure::Figure;
+
+type Row = (&'static str, &'static str, fn() -> Result<Vec<Figure>>);
+
+const ROWS: &[Row] = &[
+    ("call-360p", "test call 640x360, 30 s, no impairment", calls::call_360p),
+    ("call-720p", "test call 1280x720, 30 s, no impairment", calls::call_720p),
+    ("call-rav1e", "the largest size that holds 30 pictures a second with rav1e", calls::call_rav1e),
+    ("call-loss", "25 ms each way and 5 % loss, 30 s", calls::call_loss),
+    ("call-1mbit", "1 Mb/s each way, 30 s", calls::call_1mbit),
+    ("call-drop", "2 Mb/s falling to 500 kb/s", calls::call_drop),
+    ("start", "accept to first picture and first sound, 20 calls", calls::start),
+    ("rpc", "720p pictures over the Unix socket, 30 a second each way", small::rpc),
+    ("idle", "a daemon with nothing to do, 20 s", small::idle),
+    ("ten-calls", "memory before and after ten calls", small::ten_calls),
+    ("core", "the cost of a decision", small::core),
+];
+
+fn main() -> Result<()> {
+    let mut json = false;
+    let mut wanted = Vec::new();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--json" => json = true,
+            "--list" => {
+                for (name, what, _) in ROWS {
+                    println!("{name:12} {what}");
+                }
+                return Ok(());
+            }
+            name if ROWS.iter().any(|(row, ..)| *row == name) => wanted.push(name.to_owned()),
+            other => bail!("there is no row {other:?}: see scripts/bench --list"),
+        }
+    }
+    if !json {
+        println!("{}\n", figure::machine());
+        println!("| row | figure | measured | limit | |\n|---|---|---|---|---|");
+    }
+    let mut failed = false;
+    for (name, what, run) in ROWS {
+        if !wanted.is_empty() && !wanted.iter().any(|row| row == name) {
+            continue;
+        }
+        match run() {
+            Ok(figures) => {
+                for figure in figures {
+                    println!("{}", if json { figure.json(name).to_string() } else { figure.row(name) });
+                }
+            }
+            Err(error) => {
+                failed = true;
+                let _ = writeln!(std::io::stderr(), "bench: {name} ({what}): {error:#}");
+                if !json {
+                    println!("| {name} | {what} | could not be measured | | ✗ |");
+                }
+            }
+        }
+    }
+    if failed {
+        bail!("some rows could not be measured");
+    }
+    Ok(())
+}
