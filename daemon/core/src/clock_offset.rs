@@ -96,3 +96,72 @@ impl OffsetEstimator {
         self.last_round_trip
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The peer's clock is 5 s ahead; `there` and `back` are what the packets take.
+    fn exchange(estimator: &mut OffsetEstimator, at_ms: u64, there_ms: u64, back_ms: u64) {
+        let sent = MonoTime(1_000_000 + at_ms * 1000);
+        let received = sent.offset(5_000_000 + there_ms as i64 * 1000);
+        let answered = received.offset(300);
+        let now = MonoTime(answered.micros() - 5_000_000 + back_ms * 1000);
+        estimator.handle_pong(sent, received, answered, now);
+    }
+
+    #[test]
+    fn the_exchange_with_the_smallest_round_trip_counts() {
+        let mut estimator = OffsetEstimator::new();
+        assert_eq!(estimator.offset(), None);
+        exchange(&mut estimator, 0, 180, 20);
+        assert_eq!(estimator.offset(), Some(ClockOffset { micros: 5_080_000, uncertainty_micros: 100_000 }));
+        exchange(&mut estimator, 1000, 21, 20);
+        exchange(&mut estimator, 2000, 300, 20);
+        let best = estimator.offset().expect("three exchanges");
+        assert_eq!(best.micros, 5_000_500);
+        assert!((20_500..=20_700).contains(&best.uncertainty_micros), "{best:?}");
+        assert_eq!(estimator.round_trip_micros(), Some(320_000));
+        assert_eq!(best.to_local(MonoTime(6_000_500)), MonoTime(1_000_000));
+    }
+
+    #[test]
+    fn the_truth_lies_within_the_uncertainty_however_unequal_the_ways_are() {
+        let mut rng = crate::link::Rng::new(11);
+        for _ in 0..1000 {
+            let mut estimator = OffsetEstimator::new();
+            exchange(&mut estimator, 0, rng.next_u64() % 500, rng.next_u64() % 500);
+            let offset = estimator.offset().expect("one exchange");
+            assert!((offset.micros - 5_000_000).unsigned_abs() <= offset.uncertainty_micros + 1, "seed 11: {offset:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_exchange_loses_its_worth_as_clocks_drift() {
+        let mut estimator = OffsetEstimator::new();
+        exchange(&mut estimator, 0, 5, 5);
+        exchange(&mut estimator, 59_000, 9, 9);
+        assert_eq!(estimator.offset().map(|o| o.uncertainty_micros), Some(9_000), "100 ppm of a minute is 6 ms");
+        for second in 60..200 {
+            exchange(&mut estimator, second * 1000, 40, 40);
+        }
+        let late = estimator.offset().expect("many exchanges").uncertainty_micros;
+        assert!(late >= 40_000, "what is older than the list is gone: {late}");
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_ignored() {
+        let mut estimator = OffsetEstimator::new();
+        let (t, max) = (MonoTime(10_000_000), MonoTime(u64::MAX));
+        estimator.handle_pong(t, t, t, MonoTime(9_000_000));
+        estimator.handle_pong(t, MonoTime(500), MonoTime(400), MonoTime(10_010_000));
+        estimator.handle_pong(t, MonoTime(0), MonoTime(1_000_000), MonoTime(10_010_000));
+        estimator.handle_pong(MonoTime(0), t, t, MonoTime(20_000_000));
+        assert_eq!(estimator.offset(), None);
+        estimator.handle_pong(t, max, max, MonoTime(10_010_000));
+        estimator.handle_pong(MonoTime(0), MonoTime(0), max, max);
+        if let Some(offset) = estimator.offset() {
+            offset.to_local(MonoTime(0));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! When the encoder may make a key frame.
 //!
 //! A key frame is several times the size of other pictures. One for every request of a peer on a full link makes more
-//! loss and more requests until nothing passes (measured: 2.8 s of delay, `facts/media.md` 2b). So requests are merged, key
+//! loss and more requests until nothing passes (measured: pictures 2.8 s late). So requests are merged, key
 //! frames are at least [`MIN_INTERVAL`] apart, and they may use no more than a quarter of the bitrate.
 
 use std::time::{Duration, Instant};
@@ -86,5 +86,66 @@ impl KeyFrameBudget {
     /// When a waiting request may be served.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.wanted.map(|_| self.next_allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_first_key_frame_comes_at_once_and_then_none_unasked() {
+        let start = Instant::now();
+        let mut budget = KeyFrameBudget::new(start);
+        assert_eq!(budget.take(start), Some(KeyReason::Start));
+        assert_eq!(budget.take(start + ms(10_000)), None);
+        assert_eq!(budget.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_storm_of_requests_is_answered_twice_a_second_at_most() {
+        let start = Instant::now();
+        let mut budget = KeyFrameBudget::new(start);
+        let mut made = 0;
+        for step in 0..10_000 {
+            let now = start + ms(step);
+            budget.request(KeyReason::Requested, now);
+            made += u64::from(budget.take(now).is_some());
+        }
+        assert_eq!((made, budget.requests()), (20, 10_000));
+    }
+
+    #[test]
+    fn large_key_frames_on_a_slow_link_are_further_apart_but_always_come() {
+        let start = Instant::now();
+        let mut budget = KeyFrameBudget::new(start);
+        budget.set_target(300_000);
+        budget.take(start);
+        // 10 kB are 80 kbit: 1.07 s of a quarter of 300 kb/s.
+        budget.handle_made(10_000, start);
+        budget.request(KeyReason::Loss, start + ms(10));
+        assert_eq!(budget.take(start + ms(1_000)), None);
+        assert_eq!(budget.take(start + ms(1_100)), Some(KeyReason::Loss));
+        budget.handle_made(1_000_000, start + ms(1_100));
+        budget.request(KeyReason::Requested, start + ms(1_200));
+        assert_eq!(budget.poll_timeout(), Some(start + ms(4_100)));
+        assert_eq!(budget.take(start + ms(4_100)), Some(KeyReason::Requested));
+    }
+
+    #[test]
+    fn a_key_frame_answers_what_was_asked_before_it_and_not_what_comes_after() {
+        let start = Instant::now();
+        let mut budget = KeyFrameBudget::new(start);
+        budget.take(start);
+        budget.request(KeyReason::Requested, start + ms(100));
+        // The encoder made one by itself, for a new size.
+        budget.handle_made(4_000, start + ms(200));
+        assert_eq!(budget.take(start + ms(5_000)), None);
+        budget.request(KeyReason::Requested, start + ms(5_000));
+        assert_eq!(budget.take(start + ms(5_000)), Some(KeyReason::Requested));
     }
 }

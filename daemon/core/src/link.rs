@@ -214,8 +214,12 @@ impl<T> Link<T> {
         }
         // Gilbert: two states, the bad one loses everything. Leaving it at 1 / burst gives the mean length, and the
         // share of time spent in it must be `loss`.
-        let leave = 1.0 / self.config.burst;
-        let enter = if loss >= 1.0 { 1.0 } else { leave * loss / (1.0 - loss) };
+        let mut leave = 1.0 / self.config.burst;
+        let mut enter = leave * loss / (1.0 - loss);
+        if enter > 1.0 {
+            // So much loss takes longer bursts.
+            (enter, leave) = (1.0, (1.0 - loss) / loss);
+        }
         self.in_burst = if self.in_burst { !self.rng.chance(leave) } else { self.rng.chance(enter) };
         self.in_burst
     }
@@ -235,6 +239,117 @@ impl<T> Link<T> {
             self.free_at = at + waiting.mul_f64(scale);
             self.rate_bps = rate;
             self.next_change += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_packet_takes_its_transmission_and_the_delay() {
+        let start = Instant::now();
+        let config = LinkConfig { delay: ms(25), rate_bps: Some(1_000_000), ..LinkConfig::default() };
+        let mut link = Link::new(config, start);
+        assert_eq!(link.send(start, 'a', 1250), Sent::Accepted);
+        assert_eq!(link.send(start, 'b', 1250), Sent::Accepted);
+        assert_eq!(link.poll_timeout(), Some(start + ms(35)), "10 ms to send, 25 to arrive");
+        assert_eq!(link.pop(start + ms(34)), None);
+        assert_eq!(link.pop(start + ms(35)), Some('a'));
+        assert_eq!(link.poll_timeout(), Some(start + ms(45)), "the second had to wait for the first");
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_does_not_fit_and_an_empty_one_takes_anything() {
+        let start = Instant::now();
+        let config = LinkConfig { rate_bps: Some(100_000), queue: ms(300), ..LinkConfig::default() };
+        let mut link = Link::new(config.clone(), start);
+        // 100 ms each.
+        let sent: Vec<Sent> = (0..5).map(|packet| link.send(start, packet, 1250)).collect();
+        assert_eq!(sent, [Sent::Accepted, Sent::Accepted, Sent::Accepted, Sent::Dropped, Sent::Dropped]);
+        assert_eq!(link.send(start + ms(20), 5, 200), Sent::Accepted, "a small one still fits");
+        let mut slow = Link::new(LinkConfig { rate_bps: Some(8_000), ..config }, start);
+        assert_eq!(slow.send(start, 0, 1250), Sent::Accepted, "1.25 s on the line, and nothing before it");
+        assert_eq!(slow.send(start, 1, 10), Sent::Dropped);
+    }
+
+    #[test]
+    fn a_rate_that_falls_makes_what_waits_wait_longer() {
+        let start = Instant::now();
+        let schedule = vec![(ms(100), Some(250_000)), (ms(1000), None)];
+        let config = LinkConfig { rate_bps: Some(1_000_000), schedule, ..LinkConfig::default() };
+        let mut link = Link::new(config, start);
+        for packet in 0..20 {
+            link.send(start, packet, 1250);
+        }
+        assert_eq!(link.queued(start + ms(100)), ms(100));
+        assert_eq!(link.rate_bps(start + ms(100)), Some(250_000));
+        assert_eq!(link.queued(start + ms(100)), ms(400));
+        assert_eq!(link.rate_bps(start + ms(1000)), None);
+        link.send(start + ms(1000), 20, 125_000);
+        assert_eq!(link.queued(start + ms(1000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn loss_is_as_frequent_and_as_bursty_as_configured() {
+        let start = Instant::now();
+        for (loss, burst) in [(0.05, 1.0), (0.2, 1.0), (0.05, 5.0), (0.9, 2.0), (1.0, 3.0)] {
+            let mut link = Link::new(LinkConfig { loss, burst, seed: 7, ..LinkConfig::default() }, start);
+            let lost: Vec<bool> = (0..40_000)
+                .map(|n| {
+                    let sent = link.send(start, n, 100) == Sent::Lost;
+                    link.pop(start);
+                    sent
+                })
+                .collect();
+            let share = lost.iter().filter(|lost| **lost).count() as f64 / lost.len() as f64;
+            assert!((share - loss).abs() < 0.01, "seed 7: {share} instead of {loss}");
+            if burst > 1.0 && loss < 0.5 {
+                let bursts = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count();
+                let mean = lost.iter().filter(|lost| **lost).count() as f64 / bursts as f64;
+                assert!((mean / burst - 1.0).abs() < 0.1, "seed 7: bursts of {mean} instead of {burst}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn packets_come_in_order_bounded_and_each_at_most_once(
+            seed in any::<u64>(),
+            loss in 0.0f64..1.2,
+            burst in 0.0f64..8.0,
+            jitter in 0u64..200,
+            rate in prop::option::of(0u64..3_000_000),
+            sends in prop::collection::vec((0u64..50, 0usize..2000), 1..500),
+        ) {
+            let start = Instant::now();
+            let config = LinkConfig { delay: ms(10), jitter: ms(jitter), loss, burst, rate_bps: rate, seed, ..LinkConfig::default() };
+            let mut link = Link::new(config, start);
+            let mut now = start;
+            let mut got = vec![];
+            for (index, (after, bytes)) in sends.iter().enumerate() {
+                now += ms(*after);
+                link.send(now, index, *bytes);
+                got.extend(std::iter::from_fn(|| link.pop(now)));
+                prop_assert!(link.len() <= MAX_PACKETS);
+            }
+            while let Some(at) = link.poll_timeout() {
+                prop_assert!(at <= now + Duration::from_secs(3600 * 24 * 365));
+                got.extend(std::iter::from_fn(|| link.pop(at)));
+            }
+            prop_assert!(got.windows(2).all(|pair| pair[0] < pair[1]));
+            let stats = link.stats();
+            prop_assert_eq!(stats.accepted as usize, got.len());
+            prop_assert_eq!((stats.accepted + stats.dropped + stats.lost) as usize, sends.len());
         }
     }
 }

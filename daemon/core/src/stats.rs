@@ -246,3 +246,85 @@ impl RateMeter {
             .fold((0, 0), |sum, entry| (sum.0 + entry.1, sum.1 + entry.2))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn percentiles_are_within_a_percent_of_the_truth() {
+        let mut rng = crate::link::Rng::new(2);
+        let mut values: Vec<f64> = (0..10_000).map(|_| 1.0 + rng.unit().powi(3) * 900.0).collect();
+        let mut percentiles = Percentiles::new();
+        for value in &values {
+            percentiles.record_ms(*value);
+        }
+        values.sort_by(f64::total_cmp);
+        for share in [0.0, 0.05, 0.5, 0.95, 0.99, 1.0] {
+            let truth = values[((share * 10_000.0) as usize).saturating_sub(1)];
+            let got = percentiles.quantile_ms(share).expect("there are values");
+            assert!((got / truth - 1.0).abs() <= 0.012, "seed 2, {share}: {got} instead of {truth}");
+        }
+        assert_eq!(percentiles.count(), 10_000);
+    }
+
+    #[test]
+    fn strange_values_harm_no_percentile() {
+        let mut percentiles = Percentiles::new();
+        assert_eq!((percentiles.p50_ms(), percentiles.max_ms()), (None, None));
+        for value in [f64::NAN, f64::INFINITY, -5.0, 0.0, 1e300] {
+            percentiles.record_ms(value);
+        }
+        assert_eq!((percentiles.count(), percentiles.p50_ms()), (3, Some(0.0)));
+    }
+
+    #[test]
+    fn frozen_time_counts_beyond_200_ms_and_only_while_pictures_are_due() {
+        let start = Instant::now();
+        let mut meter = FrozenMeter::new();
+        assert_eq!(meter.frozen(start + ms(9_000)), Duration::ZERO, "nothing has come yet");
+        for picture in 0..30 {
+            meter.handle_picture(start + ms(picture * 33));
+        }
+        assert_eq!(meter.frozen(start + ms(957 + 200)), Duration::ZERO);
+        assert_eq!(meter.frozen(start + ms(957 + 500)), ms(300));
+        meter.handle_picture(start + ms(957 + 500));
+        meter.set_due(Due::No, start + ms(1_500));
+        meter.set_due(Due::Yes, start + ms(9_000));
+        meter.handle_picture(start + ms(9_250));
+        assert_eq!(meter.frozen(start + ms(9_250)), ms(350));
+    }
+
+    #[test]
+    fn time_is_counted_for_the_size_that_is_shown() {
+        let (start, mut meter) = (Instant::now(), SizeMeter::new());
+        let (small, large) = ("320x180".parse::<Size>().expect("a size"), "640x360".parse::<Size>().expect("a size"));
+        meter.handle_picture(small, start);
+        meter.handle_picture(small, start + ms(500));
+        meter.handle_picture(large, start + ms(2_000));
+        assert_eq!(meter.seconds(start + ms(5_000)), [(small, 2.0), (large, 3.0)]);
+        assert_eq!(meter.current(), Some(large));
+        for side in 8..200u32 {
+            meter.handle_picture(Size::new(side * 2, 16).expect("a size"), start + ms(6_000));
+        }
+        assert_eq!(meter.seconds(start + ms(6_000)).len(), MAX_SIZES);
+    }
+
+    #[test]
+    fn a_rate_is_that_of_the_last_second() {
+        let start = Instant::now();
+        let mut meter = RateMeter::new(start);
+        assert_eq!(meter.kbps(start), 0.0);
+        for packet in 0..500u64 {
+            meter.record(1250, start + ms(packet * 10));
+        }
+        let now = start + ms(4_990);
+        assert!((meter.kbps(now) - 1000.0).abs() < 20.0, "{}", meter.kbps(now));
+        assert!((meter.per_second(now) - 100.0).abs() < 2.0, "{}", meter.per_second(now));
+        assert_eq!(meter.kbps(start + ms(6_100)), 0.0);
+    }
+}

@@ -1,6 +1,8 @@
 //! Rate control, size steps, key frames, jitter buffer and lip sync together, in virtual time over emulated links.
 //! `cargo test -p kith-core --test emulated_call -- --nocapture` prints the table.
 
+#![allow(clippy::print_stdout)] // The table is what this is for.
+
 mod model;
 
 use std::time::Duration;

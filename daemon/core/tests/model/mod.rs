@@ -127,7 +127,7 @@ impl Call {
                 link.send(now, wire, bytes + OVERHEAD);
             };
             // Neither end's packets always find the queue as the other has left it.
-            if ms % 2 == 0 {
+            if ms.is_multiple_of(2) {
                 self.senders[side].tick(rate, now, &mut send);
                 self.receivers[side].tick(now, &mut send);
             } else {

@@ -92,7 +92,7 @@ impl Sender {
 
     pub fn tick(&mut self, link: Option<u64>, now: Instant, send: &mut dyn FnMut(Wire, usize)) {
         let ms = (now - self.start).as_millis() as u64;
-        if ms % 50 == 0 {
+        if ms.is_multiple_of(50) {
             self.estimate = self.estimator.update(link, now);
             self.rate.handle_estimate(self.estimate, now);
         }
@@ -105,7 +105,7 @@ impl Sender {
             self.picture(now);
         }
         self.pace(now, send);
-        if ms % 10 == 0 {
+        if ms.is_multiple_of(10) {
             let oldest = self.queue.front().filter(|(ready, _)| *ready <= now).map(|(ready, _)| now - *ready);
             self.rate.handle_queue_age(oldest, now);
         }
