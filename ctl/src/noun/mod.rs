@@ -20,7 +20,6 @@ pub async fn connect(socket: &Path) -> Result<Client, Stop> {
         if stop.exit != Exit::NoDaemon {
             return stop;
         }
-        Stop::new(Exit::NoDaemon, format!("no daemon answers on {}: {}", socket.display(), stop.message))
-            .advise("Start one with `kithd`, or name its socket with --socket.")
+        stop.advise("Start one with `kithd`, or name its socket with --socket.")
     })
 }

@@ -199,7 +199,7 @@ impl Sources {
         match self.call.send_video(pictures.format()).await {
             Ok(sender) => {
                 let (gate, sent) = (self.gate.clone(), self.sent.clone());
-                let play = move || play::pictures(pictures, &sender, &gate, sent.as_deref());
+                let play = move || play::pictures(pictures, |picture| sender.put(picture), &gate, sent.as_deref());
                 spawn("kithctl-video-out", &self.notices, play);
             }
             Err(failure) => self.tell_failed("pictures", &failure),
@@ -215,7 +215,7 @@ impl Sources {
 
     fn play_sounds(&self, sender: AudioSender, sounds: Sounds) {
         let gate = self.gate.clone();
-        spawn("kithctl-audio-out", &self.notices, move || play::sounds(sounds, &sender, &gate));
+        spawn("kithctl-audio-out", &self.notices, move || play::sounds(sounds, |sound| sender.put(sound), &gate));
     }
 
     fn tell_failed(&self, what: &str, failure: &kith_common::failure::Failure) {

@@ -4,10 +4,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kith_common::client::{AudioSender, VideoSender};
+use kith_common::client::Gone;
 use kith_common::clip::ClipError;
 use kith_common::clock::MonoTime;
-use kith_common::media::{FRAME_SAMPLES, SAMPLE_RATE};
+use kith_common::media::{FRAME_SAMPLES, Picture, SAMPLE_RATE, Sound};
 
 use super::source::{Pictures, Sounds};
 
@@ -101,7 +101,7 @@ impl SendTimes {
 /// The thread that plays pictures; ends with the gate, or when nobody takes them any more.
 pub fn pictures(
     mut pictures: Pictures,
-    sender: &VideoSender,
+    put: impl Fn(Picture) -> Result<(), Gone>,
     gate: &Gate,
     times: Option<&SendTimes>,
 ) -> Result<(), ClipError> {
@@ -120,7 +120,7 @@ pub fn pictures(
         if let Some(times) = times {
             times.add(number, now);
         }
-        if sender.put(picture).is_err() {
+        if put(picture).is_err() {
             break;
         }
         number += 1;
@@ -132,7 +132,7 @@ pub fn pictures(
 const MAX_SOUND_LATENESS: Duration = Duration::from_millis(200);
 
 /// The thread that plays sound. A chunk leaves when its last sample would have been recorded, as from a microphone.
-pub fn sounds(mut sounds: Sounds, sender: &AudioSender, gate: &Gate) -> Result<(), ClipError> {
+pub fn sounds(mut sounds: Sounds, put: impl Fn(Sound) -> Result<(), Gone>, gate: &Gate) -> Result<(), ClipError> {
     let Some(start) = gate.start() else { return Ok(()) };
     let begins =
         |number: u64| start + Duration::from_micros(number * FRAME_SAMPLES as u64 * 1_000_000 / u64::from(SAMPLE_RATE));
@@ -141,7 +141,7 @@ pub fn sounds(mut sounds: Sounds, sender: &AudioSender, gate: &Gate) -> Result<(
         let sound = sounds.next(number, begins(number))?;
         let late = now.since(begins(number + 1)) > MAX_SOUND_LATENESS;
         number += 1;
-        if !late && sender.put(sound).is_err() {
+        if !late && put(sound).is_err() {
             break;
         }
     }
@@ -174,6 +174,47 @@ mod tests {
         assert!(start.is_some());
         assert_eq!(gate.start(), start);
         assert!(gate.until(MonoTime(0)).is_some());
+    }
+
+    #[test]
+    fn pictures_come_at_their_rate_and_end_when_nobody_takes_them() {
+        let rate = kith_common::clip::FrameRate::new(200, 1).expect("usable");
+        let source = Pictures::test("64x48".parse().expect("legal"), rate);
+        let (gate, times) = (Gate::default(), SendTimes::default());
+        gate.open();
+        let start = gate.start().expect("open");
+        let taken = Mutex::new(Vec::new());
+        let put = |picture: Picture| {
+            let mut taken = taken.lock().expect("no panic");
+            taken.push(picture);
+            if taken.len() < 10 { Ok(()) } else { Err(Gone::Taken) }
+        };
+        pictures(source, put, &gate, Some(&times)).expect("the test picture does not fail");
+        for picture in taken.into_inner().expect("no panic") {
+            // A busy machine leaves pictures out; none comes early, and none twice.
+            assert!(
+                picture.capture >= start + Duration::from_millis(5) * u32::try_from(picture.sequence).expect("few")
+            );
+            assert_eq!(times.of(u32::try_from(picture.sequence).expect("few")), Some(picture.capture));
+        }
+    }
+
+    #[test]
+    fn sound_is_stamped_on_an_even_schedule_and_leaves_when_it_is_whole() {
+        let gate = Gate::default();
+        gate.open();
+        let start = gate.start().expect("open");
+        let taken = Mutex::new(Vec::new());
+        let put = |sound: Sound| {
+            let mut taken = taken.lock().expect("no panic");
+            taken.push((sound.capture, MonoTime::now()));
+            if taken.len() < 3 { Ok(()) } else { Err(Gone::CallEnded) }
+        };
+        sounds(Sounds::test(), put, &gate).expect("the test sound does not fail");
+        for (capture, left) in taken.into_inner().expect("no panic") {
+            assert_eq!(capture.micros_since(start) % 20_000, 0);
+            assert!(left >= capture + Duration::from_millis(20));
+        }
     }
 
     #[test]
