@@ -95,3 +95,71 @@ impl LipSync {
         self.skew.p95_ms()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call in virtual time: sound each 20 ms, pictures each 33, with these delays in ms. The jitter buffer follows the
+    /// minimum at once. Returns the delays of the last picture and sound.
+    fn run(sync: &mut LipSync, seconds: u64, sound_ms: u64, picture_ms: u64) -> (u64, u64) {
+        let (mut shown, mut heard) = (0, 0);
+        for ms in 0..seconds * 1000 {
+            let capture = MonoTime(10_000_000 + ms * 1000);
+            if ms % 20 == 0 {
+                // 20 ms of the sound's delay are the network's, the rest is buffer.
+                heard = sound_ms.max(20 + sync.sound_minimum_delay().as_millis() as u64);
+                sync.handle_sound(capture.offset(-(heard as i64) * 1000), capture);
+            }
+            if ms % 33 == 0 {
+                let hold = sync.handle_picture(capture.offset(-(picture_ms as i64) * 1000), capture);
+                shown = picture_ms + hold.as_millis() as u64;
+                sync.handle_shown(capture.offset(-(picture_ms as i64) * 1000), capture + hold);
+            }
+        }
+        (shown, heard)
+    }
+
+    #[test]
+    fn what_nobody_would_notice_is_left_alone() {
+        let mut sync = LipSync::new();
+        assert_eq!(run(&mut sync, 5, 70, 35), (35, 70));
+        assert_eq!(run(&mut sync, 5, 60, 95), (95, 60));
+        assert!(sync.skew_ms_p95().is_some_and(|skew| skew < 50.0));
+    }
+
+    #[test]
+    fn a_picture_waits_for_sound_that_is_far_behind_but_not_for_ever() {
+        let mut sync = LipSync::new();
+        assert_eq!(run(&mut sync, 3, 140, 30), (100, 140));
+        assert_eq!(run(&mut sync, 3, 900, 30), (30 + MAX_HOLD.as_millis() as u64, 900));
+    }
+
+    #[test]
+    fn sound_waits_for_pictures_that_are_far_behind_but_not_for_ever() {
+        let mut sync = LipSync::new();
+        let (shown, heard) = run(&mut sync, 10, 50, 200);
+        assert_eq!(shown, 200);
+        assert!((155..=165).contains(&heard), "{heard}");
+        let (_, heard) = run(&mut sync, 20, 50, 2_000);
+        assert_eq!(heard, 20 + MAX_SOUND_DELAY.as_millis() as u64);
+        let (_, heard) = run(&mut sync, 20, 50, 50);
+        assert_eq!(heard, 50, "and comes back when the pictures do");
+    }
+
+    #[test]
+    fn silence_holds_no_picture_and_a_broken_clock_holds_it_bounded() {
+        let mut sync = LipSync::new();
+        let now = MonoTime(10_000_000);
+        assert_eq!(sync.handle_picture(now.offset(-30_000), now), Duration::ZERO, "no sound yet");
+        sync.handle_sound(now.offset(-300_000), now);
+        assert!(sync.handle_picture(now.offset(-30_000), now) > Duration::from_millis(100));
+        let later = now + Duration::from_secs(2);
+        assert_eq!(sync.handle_picture(later.offset(-30_000), later), Duration::ZERO, "the sound has ended");
+        for (capture, ready) in [(u64::MAX, 0), (0, u64::MAX), (0, 0)] {
+            sync.handle_sound(MonoTime(capture), MonoTime(ready));
+            assert!(sync.handle_picture(MonoTime(ready), MonoTime(capture)) <= MAX_HOLD);
+            assert!(sync.sound_minimum_delay() <= MAX_SOUND_DELAY);
+        }
+    }
+}
