@@ -40,6 +40,9 @@ const PACKET: u64 = 960;
 const DURATIONS: std::ops::RangeInclusive<u32> = 120..=5760;
 /// A time-stamp this far away (5 s) means that the sender began anew.
 const JUMP: u64 = 48_000 * 5;
+/// Senders whose time-stamps follow a clock overlap their packets by a little: so much is played all the same. Less than
+/// half of the shortest packet, so that nothing is played twice.
+const OVERLAP: u64 = 59;
 /// Two hundred years of samples: a time-stamp beyond is nonsense, and refusing it keeps the arithmetic whole.
 const MAX_TIME: u64 = 1 << 48;
 /// Packets of a new beginning must agree within a second: one stray packet does not end the sound.
@@ -299,7 +302,7 @@ impl JitterBuffer {
             self.arrivals.record(time - PACKET, packet.arrived);
         }
         self.newest = self.newest.max(Some(time));
-        if self.next.is_some_and(|next| time < next) {
+        if self.next.is_some_and(|next| time + OVERLAP < next) {
             self.stats.late += 1;
             return Inserted::Late;
         }
@@ -455,7 +458,7 @@ impl JitterBuffer {
     fn advance(&mut self, next: u64) {
         self.next = Some(next);
         // Overlapping packets of a strange sender.
-        while self.packets.first_key_value().is_some_and(|(first, _)| *first < next) {
+        while self.packets.first_key_value().is_some_and(|(first, _)| *first + OVERLAP < next) {
             self.packets.pop_first();
             self.stats.late += 1;
         }

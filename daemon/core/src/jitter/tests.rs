@@ -179,6 +179,20 @@ fn reordered_and_repeated_packets_are_played_once_in_order() {
 }
 
 #[test]
+fn time_stamps_that_follow_a_clock_lose_no_packet() {
+    let mut sim = Sim::new();
+    let mut rng = Rng::new(9);
+    for i in 0..500u64 {
+        let mut packet = packet(sim.start, i, i as f64 * 20.0 + 25.0);
+        packet.sequence_time += rng.next_u64() % 48;
+        sim.coming.insert((i * 20_000 + 25_000, i), packet);
+    }
+    sim.run(9_900);
+    let stats = sim.buffer.stats();
+    assert_eq!((stats.late, stats.concealed, stats.fec), (0, 0, 0), "seed 9: {stats:?}");
+}
+
+#[test]
 fn silence_of_the_sender_is_not_concealed() {
     let mut sim = Sim::new();
     for i in (0..100).chain(150..250) {
