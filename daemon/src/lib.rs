@@ -2,7 +2,9 @@
 
 pub mod calls;
 pub mod config;
+pub mod data_dir;
 pub mod media;
 pub mod net;
 pub mod node;
 pub mod rpc;
+pub mod socket;

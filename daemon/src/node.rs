@@ -1,1 +1,168 @@
-//! (being written)
+//! A whole daemon: starts network, media, calls and RPC, joins them, and ends them in the right order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::calls::{CallPolicy, Calls, Echo};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::media::{Media, MediaConfig, Reflector, ReflectorSource};
+use crate::net::{self, Net, NetConfig, SecretKey, Toggle};
+use crate::rpc;
+use crate::socket::Socket;
+
+/// Saying goodbye to peers in calls, then to all peers, then to clients. Together below the 5 s in which a daemon must be gone.
+const HANG_UP_WITHIN: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_millis(1500);
+const RELEASE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Runs a daemon until it is told to end. `ready` is called once, when everything listens.
+pub async fn run(
+    config: Config,
+    data_dir: &DataDir,
+    socket: &Socket,
+    ready: impl FnOnce(&Net) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    // Before anything that takes time: a signal now ends a daemon as politely as one later.
+    let mut signals = Signals::new()?;
+    let node = Node::start(&config, data_dir, socket).await?;
+    ready(&node.net)?;
+    notify(&[NotifyState::Ready]);
+    tracing::info!(peer = %node.net.peer_id(), socket = %socket.path().display(), "ready");
+    signals.wait_for_end(&node.net).await;
+    notify(&[NotifyState::Stopping]);
+    node.stop().await;
+    Ok(())
+}
+
+/// What runs.
+struct Node {
+    net: Net,
+    media: Media,
+    calls: Calls,
+    rpc: rpc::RpcThread,
+}
+
+impl Node {
+    async fn start(config: &Config, data_dir: &DataDir, socket: &Socket) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let key = SecretKey::load_or_create(&net::key_file(data_dir.path()))?;
+        let media = Media::start(MediaConfig {
+            bind: config.bind,
+            video_port: config.video_port,
+            audio_port: config.audio_port,
+            impair: config.impair,
+            encoder: config.encoder,
+        })
+        .await;
+        let (net, incoming) = Net::start(NetConfig {
+            key,
+            bind: config.bind,
+            port: config.node_port,
+            bootstrap: config.bootstrap.clone(),
+            mdns: config.mdns,
+            upnp: config.upnp,
+            dht: config.dht,
+            relay: config.relay,
+            name: config.name.clone(),
+            media_ports: media.ports(),
+        })
+        .await?;
+        media.set_reflectors(reflectors(&net));
+        let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config));
+        let listener = socket.listener().context("could not share the socket with the thread that serves it")?;
+        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), media: media.clone(), started };
+        let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
+        Ok(Self { net, media, calls, rpc })
+    }
+
+    /// Hangs up first, while there is a way to say so; the network goes before the media, so that nobody rings a node
+    /// that cannot answer.
+    async fn stop(self) {
+        if tokio::time::timeout(HANG_UP_WITHIN, self.calls.shutdown()).await.is_err() {
+            tracing::warn!("calls did not end in time");
+        }
+        if tokio::time::timeout(CLOSE_WITHIN, self.net.shutdown()).await.is_err() {
+            tracing::warn!("connections did not close in time");
+        }
+        if tokio::time::timeout(RELEASE_WITHIN, self.rpc.shutdown()).await.is_err() {
+            tracing::warn!("clients were not released in time");
+        }
+        drop(self.media);
+    }
+}
+
+/// Media sockets learn their outside address from peers, and answer peers: the network says who those are.
+fn reflectors(net: &Net) -> ReflectorSource {
+    let (asked, answered) = (net.clone(), net.clone());
+    ReflectorSource {
+        ask: Arc::new(move || {
+            let all = asked.reflectors().into_iter();
+            all.map(|reflector| Reflector { ip: reflector.ip, ports: reflector.ports }).collect()
+        }),
+        answer: Arc::new(move |ip| answered.is_reflected_peer(ip)),
+    }
+}
+
+fn policy(config: &Config) -> CallPolicy {
+    let base = match config.echo {
+        Toggle::On => CallPolicy::echo(),
+        Toggle::Off => CallPolicy { auto_answer: config.auto_answer, echo: Echo::Off, ..CallPolicy::default() },
+    };
+    CallPolicy { encoder: config.encoder, ..base }
+}
+
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let handler = |kind| signal(kind).context("could not set up signal handling");
+        Ok(Self {
+            term: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+            hang_up: handler(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until SIGTERM or SIGINT; answers the service manager's watchdog as long as the network does.
+    async fn wait_for_end(&mut self, net: &Net) {
+        // Twice as often as the service manager wants to hear, as sd_watchdog_enabled(3) advises.
+        let mut watchdog = sd_notify::watchdog_enabled().map(|every| tokio::time::interval(every / 2));
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP: settings are read at start only; restart kithd to apply a change");
+                }
+                () = tick(&mut watchdog) => {
+                    if net.is_alive().await {
+                        notify(&[NotifyState::Watchdog]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => _ = interval.tick().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Without a service manager this does nothing.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}

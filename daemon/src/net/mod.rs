@@ -62,8 +62,7 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Duplex for 
 pub type Stream = Box<dyn Duplex>;
 
 /// Whether this node stores DHT records for others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DhtMode {
     /// Server once an outside address is confirmed, and on networks with private addresses only.
     #[default]
@@ -72,9 +71,21 @@ pub enum DhtMode {
     Client,
 }
 
+impl std::str::FromStr for DhtMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "server" => Ok(Self::Server),
+            "client" => Ok(Self::Client),
+            other => Err(format!("unknown mode {other:?}: expected auto, server or client")),
+        }
+    }
+}
+
 /// A feature that is on or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toggle {
     On,
     Off,
@@ -254,6 +265,11 @@ impl Net {
     /// Is this the address of a connected peer? Only those get STUN answers.
     pub fn is_reflected_peer(&self, ip: IpAddr) -> bool {
         self.links.borrow().ips.contains(&ip.to_canonical())
+    }
+
+    /// Does the task still answer? For the service manager's watchdog.
+    pub async fn is_alive(&self) -> bool {
+        self.ask(|reply| Command::Alive { reply }).await.is_ok()
     }
 
     /// Closes all connections politely.

@@ -44,6 +44,7 @@ pub(super) enum Command {
     Connect { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
     Disconnect { target: Target, reply: oneshot::Sender<Result<(), Failure>> },
     Open { peer: KithId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
+    Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -163,6 +164,7 @@ impl Task {
                 let _ = reply.send(outcome);
             }
             Command::Open { peer, protocol, reply } => self.open(address::to_libp2p(peer), protocol, reply),
+            Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
     }

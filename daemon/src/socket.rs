@@ -1,0 +1,116 @@
+//! The Unix socket that clients come in by: for this user alone, left by no one.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+
+/// The kernel's limit on a socket's path, with its final zero.
+const MAX_PATH_BYTES: usize = 107;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("could not {action} the socket {path}: {source}")]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("another program answers on the socket {0}: stop it, or give this daemon its own with --socket")]
+    Taken(PathBuf),
+    #[error("the socket path {0} is too long: give one of at most {MAX_PATH_BYTES} bytes with --socket")]
+    TooLong(PathBuf),
+    #[error("{0} exists and is not a socket: move it away, or choose another path with --socket")]
+    NotASocket(PathBuf),
+}
+
+/// The socket, listening. The file goes when this is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+    /// Given by the service manager, which keeps the file.
+    inherited: bool,
+}
+
+impl Socket {
+    /// Takes the socket that systemd has opened for this process, or opens one at `path`. Changes the umask for a
+    /// moment: to be called before there are other threads.
+    pub fn open(path: &Path) -> Result<Self, SocketError> {
+        let io = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
+        if let Some(listener) = listenfd::ListenFd::from_env().take_unix_listener(0).map_err(io("take over"))? {
+            return Ok(Self { path: path.to_owned(), listener, inherited: true });
+        }
+        if path.as_os_str().len() > MAX_PATH_BYTES {
+            return Err(SocketError::TooLong(path.to_owned()));
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io("make the directory of"))?;
+        }
+        remove_stale(path)?;
+        let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(umask);
+        Ok(Self { path: path.to_owned(), listener: bound.map_err(io("open"))?, inherited: false })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The listening end, for the thread that serves it.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if !self.inherited {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes a socket that a daemon left behind when it was killed: one that refuses connections.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let io = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io("look at")(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::Taken(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(io("remove the old"))
+        }
+        // Full backlogs and foreign permissions: somebody is there.
+        Err(error) => Err(io("use")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run/kithd.sock");
+        let first = Socket::open(&path).expect("free");
+        assert_eq!(std::fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
+        assert!(matches!(Socket::open(&path), Err(SocketError::Taken(_))));
+        drop(first);
+        assert!(!path.exists());
+        // As after kill -9: the file is there, nobody listens.
+        drop(UnixListener::bind(&path).expect("free"));
+        Socket::open(&path).expect("stale");
+        std::fs::write(&path, "precious").expect("a file of our own");
+        assert!(matches!(Socket::open(&path), Err(SocketError::NotASocket(_))));
+        let long = folder.path().join("x".repeat(200));
+        assert!(matches!(Socket::open(&long), Err(SocketError::TooLong(_))));
+    }
+}
