@@ -23,7 +23,8 @@ use crate::net::{DhtMode, Multiaddr, Toggle};
 const MAX_NAME_CHARS: usize = 64;
 /// A settings file is a page of text; a larger one is something else.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-const DEFAULT_LOG: &str = "warn,kithd=info,kith_core=info,kith_common=info";
+// The DHT warns of every node that knows nobody yet.
+const DEFAULT_LOG: &str = "warn,kithd=info,kith_core=info,kith_common=info,libp2p_kad=error";
 
 /// Kith's daemon: your node for private calls. Runs without a window; `kith` and `kithctl` talk to it.
 #[derive(Debug, Parser)]
