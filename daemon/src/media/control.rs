@@ -20,15 +20,29 @@ const MIN_VIDEO_BPS: u64 = 50_000;
 /// What the estimator looks for: with it the share for pictures reaches the maximum.
 const DESIRED_BPS: u64 = 4_200_000;
 /// A heartbeat when there is nothing to report ..
-const HEARTBEAT: Duration = Duration::from_millis(250);
+const HEARTBEAT: Duration = Duration::from_millis(100);
 /// .. and a report as often as this while the delay is growing.
-const URGENT: Duration = Duration::from_millis(50);
+const URGENT: Duration = Duration::from_millis(25);
 const GROWTH: Duration = Duration::from_millis(40);
 /// While the peer sees a queue, what it receives is what the link carries. That is believed for this long.
 const CONGESTED: Duration = Duration::from_millis(60);
 const CAP_LIFE: Duration = Duration::from_millis(800);
 /// A request for a key frame is repeated when it can have been lost; the answer takes a round trip at least.
+/// Growth seen in what comes makes the sender careful for this long, until the peer says how things are in the other
+/// direction: what links share (a radio, an emulation) falls in both, and then the peer's word comes through the queue.
+const CAREFUL: Duration = Duration::from_millis(400);
+/// When such an episode is over.
+const CALM: Duration = Duration::from_secs(1);
+/// Pictures that were expected and do not come out for this long (and some round trips) wait for packets that are lost.
+const STUCK: Duration = Duration::from_millis(180);
+/// After this long without a picture nobody sends any.
+const ABANDONED: Duration = Duration::from_secs(3);
 const PLI_INTERVAL: Duration = Duration::from_millis(300);
+/// Of what the peer receives while there is a queue: this is the estimate, and pictures never get less than that.
+const CARRIED: f64 = 0.9;
+const FLOOR: f64 = 0.4;
+/// By then the rate has found its own way up.
+const FLOOR_LIFE: Duration = Duration::from_secs(10);
 /// A report counts this long.
 const REPORT_LIFE: Duration = Duration::from_millis(400);
 
@@ -44,8 +58,16 @@ pub struct Control {
     growth: Option<(Duration, Instant)>,
     /// What the link carries while it is full.
     cap: Option<(u64, Instant)>,
+    /// Repeated cuts must not go below what plainly passes.
+    floor: Option<(u64, Instant)>,
     queue_age: Option<Duration>,
+    /// When growth was first seen in this episode, and last.
+    worried: Option<(Instant, Instant)>,
     round_trip: Duration,
+    /// The least lately: what a packet needs without a queue.
+    least_round_trip: Option<Duration>,
+    last_picture: Option<Instant>,
+    impatient: bool,
     key_wanted: bool,
     /// Pictures are undecodable until the next key frame.
     broken: bool,
@@ -59,6 +81,7 @@ impl Control {
     pub fn new(start_bps: u64, call: CallId, role: Role) -> Self {
         let config = RateConfig { start_bps, min_bps: MIN_VIDEO_BPS, max_bps: MAX_VIDEO_BPS };
         Self {
+            floor: None,
             rate: RateController::new(config),
             ours: Ssrcs::of(call, role),
             theirs: Ssrcs::of(call, other(role)),
@@ -69,6 +92,10 @@ impl Control {
             growth: None,
             cap: None,
             queue_age: None,
+            worried: None,
+            least_round_trip: None,
+            last_picture: None,
+            impatient: false,
             round_trip: Duration::ZERO,
             key_wanted: false,
             broken: false,
@@ -83,7 +110,8 @@ impl Control {
     }
 
     pub fn video_target_bps(&self) -> u64 {
-        self.rate.video_target_bps()
+        let floor = self.floor.filter(|(_, at)| at.elapsed() < FLOOR_LIFE).map_or(0, |(bps, _)| bps);
+        self.rate.video_target_bps().max(floor)
     }
 
     pub fn estimate_bps(&self) -> u64 {
@@ -119,6 +147,7 @@ impl Control {
     pub fn handle_rtt(&mut self, round_trip: Option<Duration>) {
         if let Some(round_trip) = round_trip {
             self.round_trip = round_trip;
+            self.least_round_trip = Some(self.least_round_trip.map_or(round_trip, |least| least.min(round_trip)));
         }
     }
 
@@ -132,8 +161,10 @@ impl Control {
         let report = Report::parse(payload)?;
         self.growth = Some((report.growth, now));
         if report.growth > CONGESTED && report.received_bps > 0 {
-            self.cap = Some((report.received_bps, now));
-            self.rate.handle_estimate(self.rate.estimate_bps().min(report.received_bps), now);
+            let carried = (report.received_bps as f64 * CARRIED) as u64;
+            self.cap = Some((carried, now));
+            self.floor = Some(((report.received_bps as f64 * FLOOR) as u64, now));
+            self.rate.handle_estimate(self.rate.estimate_bps().min(carried), now);
         }
         self.rate.handle_delay_report(report.growth, now);
         Some(report.hears_udp)
@@ -146,6 +177,7 @@ impl Control {
         let transit = match medium {
             Medium::Audio => self.sound_transit(transit, data.time.numer()),
             Medium::Video => {
+                self.last_picture = Some(Instant::now());
                 if key {
                     self.broken = false;
                     self.key_wanted = false;
@@ -187,9 +219,31 @@ impl Control {
 
     /// How long a picture made now would wait: in the own queue, or in that of the link as the peer sees it.
     pub fn effective_age(&self, now: Instant) -> Option<Duration> {
-        let growth =
+        let told =
             self.growth.filter(|(growth, at)| *growth > SKIP_AGE && now.saturating_duration_since(*at) < REPORT_LIFE);
-        self.queue_age.max(growth.map(|(growth, _)| growth))
+        let fresh_word =
+            self.growth.is_some_and(|(_, at)| self.worried.is_some_and(|(since, _)| at > since + CAREFUL / 2));
+        let careful = self.worried.is_some_and(|(since, _)| now.saturating_duration_since(since) < CAREFUL);
+        let full = told.is_some() || (careful && !fresh_word);
+        self.queue_age.max(full.then_some(SKIP_AGE + Duration::from_millis(1)))
+    }
+
+    fn worry(&mut self, growth: Duration, now: Instant) {
+        self.worried = match self.worried {
+            Some((_, last)) if now.saturating_duration_since(last) > CALM => None,
+            other => other,
+        };
+        if growth > CONGESTED {
+            self.worried = Some(self.worried.map_or((now, now), |(since, _)| (since, now)));
+        }
+    }
+
+    /// Whether pictures wait for what will not come: then the receiver stops asking for it, so that the transport goes
+    /// on, and asks for a key frame. Otherwise it would wait for five requests and three round trips of a full link.
+    fn is_stuck(&self, now: Instant) -> bool {
+        let patience = STUCK + self.least_round_trip.unwrap_or(STUCK) * 3;
+        let waited = self.last_picture.map(|at| now.saturating_duration_since(at));
+        waited.is_some_and(|waited| waited > patience && waited < ABANDONED)
     }
 
     /// Looks at the queue, reports to the peer and asks for a key frame where one is due.
@@ -200,6 +254,23 @@ impl Control {
         self.rate.handle_queue_age(self.queue_age, now);
         let [audio, video_delay] = &mut self.delays;
         let growth = audio.growth(now).or_else(|| video_delay.growth(now)).unwrap_or_default();
+        tracing::trace!(
+            target_bps = self.video_target_bps(),
+            estimate_bps = self.rate.estimate_bps(),
+            queue = ?self.queue_age,
+            ?growth,
+            told = ?self.growth.map(|(growth, _)| growth),
+            "control"
+        );
+        self.worry(growth, now);
+        let stuck = self.is_stuck(now);
+        if stuck != self.impatient {
+            self.impatient = stuck;
+            self.key_wanted |= stuck;
+            if let Some(stream) = rtc.direct_api().stream_rx_by_mid(video, None) {
+                stream.suppress_nack(stuck);
+            }
+        }
         let interval = if growth >= GROWTH { URGENT } else { HEARTBEAT };
         if self.reported.is_none_or(|at| now.saturating_duration_since(at) >= interval) {
             self.reported = Some(now);

@@ -10,7 +10,9 @@ const LENGTH: usize = 12;
 const HEARS_UDP: u8 = 1;
 
 /// Growth within this time counts: the least of it, because a queue holds every packet and jitter only some.
-const WINDOW: Duration = Duration::from_millis(100);
+const WINDOW: Duration = Duration::from_millis(45);
+/// After this long without a packet nothing is known.
+const LIFE: Duration = Duration::from_millis(200);
 /// The least delay is looked for within one to two of these: long enough to have seen an empty queue, short enough for
 /// clocks that drift apart.
 const BASE_WINDOW: Duration = Duration::from_secs(15);
@@ -77,10 +79,13 @@ impl DelayMeter {
 
     /// `None` when nothing came lately.
     pub fn growth(&mut self, now: Instant) -> Option<Duration> {
-        while self.samples.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > WINDOW) {
+        while self.samples.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > LIFE) {
             self.samples.pop_front();
         }
-        let recent = self.samples.iter().map(|(_, transit)| *transit).min()?;
+        // Packets come in bursts behind those of a picture, so the newest counts even when it is older than the window.
+        let (newest, _) = *self.samples.back()?;
+        let fresh = self.samples.iter().rev().take_while(|(at, _)| newest.saturating_duration_since(*at) <= WINDOW);
+        let recent = fresh.map(|(_, transit)| *transit).min()?;
         let base = self.least.into_iter().chain(self.least_before).min()?;
         Some(Duration::from_micros(u64::try_from(recent.saturating_sub(base)).unwrap_or(0)))
     }

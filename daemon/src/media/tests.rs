@@ -306,10 +306,16 @@ async fn figures_of_emulated_links() {
         ("2M > 500k at 12 s", 22, vec![(0, link(0.0, 25, Some(2_000_000))), (12, link(0.0, 25, Some(500_000)))]),
     ];
     let only = std::env::var("CASE").unwrap_or_default();
+    if let Ok(filter) = std::env::var("TRACE") {
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+    }
     for (name, seconds, plan) in cases.into_iter().filter(|case| case.0.contains(&only)) {
         let (media_a, media_b) = engines().await;
         let (mut a, b) = sides(&media_a, &media_b, CallKind::Video);
         media_b.set_impairment(Some(plan[0].1));
+        let same_clock = ClockOffset { micros: 0, uncertainty_micros: 0 };
+        a.session.set_clock_offset(same_clock);
+        b.session.set_clock_offset(same_clock);
         connect(&a, &b);
         a.until("path", is_path).await;
         let start = Instant::now();
@@ -320,11 +326,23 @@ async fn figures_of_emulated_links() {
             for (_, change) in plan.iter().skip(1).filter(|(at, _)| *at == second) {
                 media_b.set_impairment(Some(*change));
                 changed = Instant::now();
+                tracing::trace!(target: "kithd::media::control", "the link has changed");
             }
             let stats = a.session.stats().borrow().clone();
             print!("{second}s {}k/{:.0}k ", a.ends.target() / 1000, stats.estimate_kbps);
         }
         println!();
+        if std::env::var("PICTURES").is_ok() {
+            for picture in b.ends.pictures.lock().expect("no panic holds it").iter().filter(|p| p.at > changed) {
+                println!(
+                    "  {} at {} ms delay {} {}",
+                    picture.index,
+                    (picture.at - changed).as_millis(),
+                    picture.delay.as_millis(),
+                    if picture.decodable { "" } else { "undecodable" }
+                );
+            }
+        }
         for (label, from, to) in [("a>b", &a.ends, &b.ends), ("b>a", &b.ends, &a.ends)] {
             let ramp = if plan.len() > 1 { changed } else { start + Duration::from_secs(3) };
             let pictures = to.pictures.lock().expect("no panic holds it").clone();
