@@ -1,1 +1,110 @@
-fn main() {}
+//! `kith`: opens the window.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use kith::app::{App, Parts, Streams};
+use kith::capture::Hardware;
+use kith::link::{Commander, LinkConfig, link};
+use kith::session::Memory;
+use kith::{mock, theme};
+use kith_common::paths;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Private calling between people's own machines: the window.
+#[derive(Debug, Parser)]
+#[command(name = "kith", version)]
+struct Arguments {
+    /// The daemon's socket; the default is your own daemon's.
+    #[arg(long, value_name = "PATH", env = "KITH_SOCKET")]
+    socket: Option<PathBuf>,
+    /// Where to begin.
+    #[arg(long, value_name = "NAME", default_value = "call")]
+    screen: ScreenName,
+    /// Shows a scripted daemon in place of a real one, for looking and for tests.
+    #[arg(long)]
+    mock: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScreenName {
+    Call,
+    Chat,
+    Files,
+    Broadcast,
+    Network,
+    Services,
+    Diagnostics,
+    Settings,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KITH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,kith=info,kith_capture=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// iced panics without one, so it is looked for first.
+fn display() -> anyhow::Result<()> {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    anyhow::ensure!(
+        set("DISPLAY") || set("WAYLAND_DISPLAY") || set("WAYLAND_SOCKET"),
+        "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set). Start it from a desktop \
+         session, or call from the terminal: kithctl call, kithctl test-call."
+    );
+    Ok(())
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    display()?;
+    if arguments.screen != ScreenName::Call {
+        tracing::warn!("this version has no {:?} screen yet; it begins with calls", arguments.screen);
+    }
+    let config = LinkConfig {
+        socket: arguments.socket.clone().unwrap_or_else(paths::socket),
+        given: arguments.socket.is_some(),
+    };
+    let boot = move || {
+        let (commander, commands) = Commander::new();
+        let (hardware, memory) = match arguments.mock {
+            true => (Hardware::None, Memory::none()),
+            false => (Hardware::Real, Memory::beside(&config.socket)),
+        };
+        let (app, notices, bell) = App::new(Parts { commander, hardware, memory });
+        let events = match arguments.mock {
+            true => mock::link(commands, app.remote.clone()),
+            false => link(config.clone(), commands),
+        };
+        (app, Streams { events, notices, bell }.into_task())
+    };
+    let window = iced::window::Settings {
+        size: iced::Size::new(1180.0, 760.0),
+        min_size: Some(iced::Size::new(860.0, 600.0)),
+        exit_on_close_request: false,
+        platform_specific: iced::window::settings::PlatformSpecific {
+            application_id: "kith".into(),
+            ..Default::default()
+        },
+        ..iced::window::Settings::default()
+    };
+    iced::application(boot, App::update, App::view)
+        .title(App::title)
+        .theme(App::theme)
+        .subscription(App::subscription)
+        .settings(theme::settings())
+        .window(window)
+        .run()
+        .map_err(|error| anyhow::anyhow!("The window could not be opened: {error}."))?;
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What the daemon reports, taken into the application.
+
+use std::time::Duration;
+
+use iced::{Task, window};
+use kith_common::call::{CallInfo, CallState, Direction, EndReason, Ending};
+use kith_common::ids::CallId;
+
+use super::{App, Message, Screen};
+use crate::link::{Command, Doing, Event, Test};
+use crate::playback::Ring;
+use crate::screen::sidebar::Node;
+use crate::screen::{call, ended, incoming};
+
+/// A source that this window took over itself is not reported as taken by another.
+const OWN_TAKEOVER: Duration = Duration::from_secs(3);
+
+impl App {
+    pub(super) fn heard(&mut self, event: Event) -> Task<Message> {
+        match event {
+            Event::Trying(what) => self.sidebar.node = Node::Trying(what),
+            Event::Connected { identity, status } | Event::Node { identity, status } => {
+                self.sidebar.node = Node::Up { identity, status };
+            }
+            Event::Lost(failure) => self.lost(failure),
+            Event::Peers(peers) => self.sidebar.peers = peers,
+            Event::Call(info) => return self.call_changed(info),
+            Event::Stage(id, report) => match &mut self.screen {
+                Screen::Call(call) if call.info.id == id => call.stage(report),
+                Screen::Ended(ended) if ended.info.id == id => {
+                    if !ended.stages.iter().any(|known| known.stage == report.stage) {
+                        ended.stages.push(report);
+                    }
+                }
+                _ => {}
+            },
+            Event::Stats(id, stats) => match &mut self.screen {
+                Screen::Call(call) if call.info.id == id => call.stats = Some(stats),
+                Screen::Ended(ended) if ended.info.id == id => ended.stats = Some(stats),
+                _ => {}
+            },
+            Event::SourceTaken(id, medium) => {
+                let own = self.asked.is_some_and(|at| at.elapsed() < OWN_TAKEOVER);
+                if let Screen::Call(call) = &mut self.screen
+                    && call.info.id == id
+                    && self.own == Some(id)
+                    && !own
+                {
+                    call.taken = Some(medium);
+                    call.source = call::Source::Elsewhere;
+                }
+            }
+            Event::Placed { call, test } => self.placed(call, test),
+            Event::TestCall(what) => {
+                if self.home.testing.is_some() {
+                    self.home.testing = Some(what);
+                }
+            }
+            Event::VideoOut(id, sender) if self.own == Some(id) => self.studio.attach_video(sender),
+            Event::AudioOut(id, sender) if self.own == Some(id) => self.studio.attach_audio(sender),
+            Event::VideoIn(id, receiver) if self.receiving == Some(id) => {
+                self.playback.show(receiver, self.remote.clone());
+            }
+            Event::AudioIn(id, receiver) if self.receiving == Some(id) => {
+                self.playback.play(receiver, self.studio.speaker_input());
+            }
+            // They belong to a call that is over.
+            Event::VideoOut(..) | Event::AudioOut(..) | Event::VideoIn(..) | Event::AudioIn(..) => {}
+            Event::Failed { doing, failure } => self.failed(doing, failure),
+        }
+        Task::none()
+    }
+
+    fn failed(&mut self, doing: Doing, failure: kith_common::failure::Failure) {
+        tracing::info!(?doing, %failure);
+        if doing == Doing::Testing {
+            self.home.testing = None;
+            if self.cancelled_test.take().is_some() {
+                return;
+            }
+        }
+        match (&mut self.screen, doing) {
+            (Screen::Call(call), _) => call.trouble = Some(failure),
+            (_, Doing::Other) => {}
+            _ => {
+                self.screen = Screen::Home;
+                self.home.failure = Some(failure);
+                self.quiet();
+            }
+        }
+    }
+
+    fn placed(&mut self, id: CallId, test: Test) {
+        if test == Test::Yes {
+            self.home.testing = None;
+            if self.cancelled_test.take().is_some() {
+                self.commander.send(Command::HangUp(id));
+                return;
+            }
+        }
+        self.tests.retain(|known| *known != id);
+        if test == Test::Yes {
+            self.tests.push(id);
+        }
+        if let Screen::Ended(ended) = &mut self.screen
+            && ended.info.id == id
+        {
+            // It failed faster than it was placed.
+            ended.test = test;
+            return;
+        }
+        self.adopt(id);
+        if let Screen::Call(call) = &mut self.screen
+            && call.info.id == id
+        {
+            call.test = test;
+        }
+        self.receive(id);
+    }
+
+    /// Asks for the peer's pictures and sound, once a call.
+    fn receive(&mut self, id: CallId) {
+        if self.receiving != Some(id) {
+            self.receiving = Some(id);
+            self.commander.send(Command::Receive(id));
+        }
+    }
+
+    fn lost(&mut self, failure: kith_common::failure::Failure) {
+        self.incoming = None;
+        self.ring = None;
+        self.home.testing = None;
+        self.sidebar.peers.clear();
+        if let Screen::Call(call) = &self.screen {
+            let mut info = call.info.clone();
+            info.state = CallState::Ended;
+            let mut ending = Ending::by(EndReason::Failed);
+            ending.detail = "Your node stopped, and the call with it.".into();
+            ending.advice = "It is started again by itself; then call again.".into();
+            info.ending = Some(ending);
+            self.finish(info);
+        }
+        self.sidebar.node = Node::Lost(failure);
+    }
+
+    fn call_changed(&mut self, info: CallInfo) -> Task<Message> {
+        let asked = self.incoming.as_ref().is_some_and(|incoming| incoming.info.id == info.id);
+        if info.state == CallState::Ended {
+            if asked {
+                self.incoming = None;
+                self.ring = None;
+            }
+            let shown = matches!(&self.screen, Screen::Call(call) if call.info.id == info.id);
+            let missed = asked && matches!(self.screen, Screen::Home | Screen::Ended(_));
+            let own = self.own == Some(info.id);
+            let declined_here = info.direction == Direction::Incoming
+                && info.ending.as_ref().is_some_and(|end| end.reason == EndReason::Local);
+            if shown || own || (missed && !declined_here) {
+                self.finish(info);
+            }
+            return Task::none();
+        }
+        if info.direction == Direction::Incoming && info.state == CallState::Ringing {
+            // Answered here already: the daemon is a moment behind.
+            if self.own == Some(info.id) || self.busy() {
+                return Task::none();
+            }
+            self.incoming = Some(incoming::Incoming { info });
+            if asked {
+                return Task::none();
+            }
+            self.studio.start_speaker();
+            self.ring = self.studio.speaker_input().map(Ring::start);
+            return window::latest()
+                .and_then(|id| window::request_user_attention(id, Some(window::UserAttention::Critical)));
+        }
+        if asked {
+            self.incoming = None;
+            self.ring = None;
+        }
+        self.going_on(info);
+        Task::none()
+    }
+
+    /// A call that is neither over nor waiting for an answer.
+    fn going_on(&mut self, info: CallInfo) {
+        let id = info.id;
+        match &mut self.screen {
+            Screen::Call(call) if call.info.id == id => call.info = info,
+            // One call on the screen; a daemon that has more is no person's.
+            Screen::Call(_) => return,
+            _ => {
+                let resumed = self.own.is_none() && self.memory.recall() == Some(id);
+                let source = if self.own == Some(id) || resumed { call::Source::Here } else { call::Source::Elsewhere };
+                let test = if self.tests.contains(&id) { Test::Yes } else { Test::No };
+                let camera = info.camera;
+                self.screen = Screen::Call(Box::new(call::Call::new(info, test, source)));
+                if resumed {
+                    let kind = if camera == kith_common::call::Switch::On {
+                        kith_common::call::CallKind::Video
+                    } else {
+                        kith_common::call::CallKind::Voice
+                    };
+                    self.open_devices(kind);
+                    self.adopt(id);
+                }
+            }
+        }
+        self.studio.start_speaker();
+        self.receive(id);
+    }
+
+    fn finish(&mut self, info: CallInfo) {
+        let (stages, stats, test) = match std::mem::replace(&mut self.screen, Screen::Home) {
+            Screen::Call(call) if call.info.id == info.id => (call.stages, call.stats, call.test),
+            _ => (Vec::new(), None, if self.tests.contains(&info.id) { Test::Yes } else { Test::No }),
+        };
+        self.quiet();
+        self.screen = Screen::Ended(Box::new(ended::Ended { info, stages, stats, test }));
+    }
+}

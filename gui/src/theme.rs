@@ -1,0 +1,217 @@
+//! The look: colours, type, and the styles of the widgets that screens are made of. Nothing outside names a colour by
+//! its numbers.
+
+use iced::widget::{button, container, pick_list, scrollable, text_input};
+use iced::{Background, Border, Color, Font, Shadow, Theme, Vector, border, font, overlay};
+
+const fn rgb(r: u8, g: u8, b: u8) -> Color {
+    Color::from_rgb8(r, g, b)
+}
+
+pub const BACKGROUND: Color = rgb(17, 19, 24);
+pub const PANEL: Color = rgb(25, 28, 35);
+pub const RAISED: Color = rgb(36, 40, 50);
+pub const CONTROL: Color = rgb(48, 53, 65);
+pub const LINE: Color = rgb(44, 48, 58);
+pub const STAGE: Color = rgb(8, 9, 12);
+pub const TEXT: Color = rgb(232, 235, 241);
+pub const MUTED: Color = rgb(150, 158, 173);
+pub const ACCENT: Color = rgb(66, 116, 235);
+pub const GOOD: Color = rgb(62, 190, 120);
+pub const FAIR: Color = rgb(235, 178, 60);
+pub const POOR: Color = rgb(222, 72, 76);
+pub const OFF: Color = rgb(90, 96, 108);
+
+/// Sizes of type.
+pub const TINY: f32 = 11.0;
+pub const SMALL: f32 = 12.0;
+pub const BODY: f32 = 14.0;
+pub const HEAD: f32 = 16.0;
+pub const TITLE: f32 = 26.0;
+
+pub const INTER_REGULAR: &[u8] = include_bytes!("../fonts/Inter-Regular.otf");
+pub const INTER_SEMIBOLD: &[u8] = include_bytes!("../fonts/Inter-SemiBold.otf");
+pub const FONT: Font = Font::with_name("Inter");
+pub const STRONG: Font = Font { weight: font::Weight::Semibold, ..FONT };
+
+pub fn theme() -> Theme {
+    let palette = iced::theme::Palette {
+        background: BACKGROUND,
+        text: TEXT,
+        primary: ACCENT,
+        success: GOOD,
+        warning: FAIR,
+        danger: POOR,
+    };
+    Theme::custom("Kith", palette)
+}
+
+/// Everything that the window and its tests start with.
+pub fn settings() -> iced::Settings {
+    iced::Settings {
+        id: Some("kith".into()),
+        fonts: vec![INTER_REGULAR.into(), INTER_SEMIBOLD.into(), lucide_icons::LUCIDE_FONT_BYTES.into()],
+        default_font: FONT,
+        default_text_size: iced::Pixels(BODY),
+        antialiasing: true,
+        ..iced::Settings::default()
+    }
+}
+
+fn filled(colour: Color, radius: f32) -> container::Style {
+    container::Style { background: Some(colour.into()), border: border::rounded(radius), ..container::Style::default() }
+}
+
+pub fn window(_: &Theme) -> container::Style {
+    container::Style { text_color: Some(TEXT), ..filled(BACKGROUND, 0.0) }
+}
+
+pub fn panel(_: &Theme) -> container::Style {
+    filled(PANEL, 14.0)
+}
+
+pub fn raised(_: &Theme) -> container::Style {
+    filled(RAISED, 10.0)
+}
+
+/// Where pictures are shown.
+pub fn stage(_: &Theme) -> container::Style {
+    filled(STAGE, 14.0)
+}
+
+/// On top of pictures.
+pub fn glass(_: &Theme) -> container::Style {
+    container::Style { text_color: Some(TEXT), ..filled(Color { a: 0.78, ..rgb(12, 14, 18) }, 10.0) }
+}
+
+/// Over the whole window, behind a dialog.
+pub fn shade(_: &Theme) -> container::Style {
+    filled(Color { a: 0.66, ..STAGE }, 0.0)
+}
+
+pub fn dialog(_: &Theme) -> container::Style {
+    container::Style {
+        border: Border { color: LINE, width: 1.0, radius: 18.0.into() },
+        shadow: Shadow { color: Color { a: 0.5, ..Color::BLACK }, offset: Vector::new(0.0, 8.0), blur_radius: 28.0 },
+        ..filled(PANEL, 18.0)
+    }
+}
+
+/// A message with a coloured edge.
+pub fn notice(colour: Color) -> impl Fn(&Theme) -> container::Style {
+    move |_| container::Style {
+        background: Some(Color { a: 0.10, ..colour }.into()),
+        border: Border { color: Color { a: 0.45, ..colour }, width: 1.0, radius: 10.0.into() },
+        ..container::Style::default()
+    }
+}
+
+pub fn disc(colour: Color, diameter: f32) -> impl Fn(&Theme) -> container::Style {
+    move |_| container::Style { text_color: Some(Color::WHITE), ..filled(colour, diameter / 2.0) }
+}
+
+/// Lighter under the pointer, darker when pressed, pale when it cannot be pressed.
+fn state(colour: Color, status: button::Status) -> Color {
+    let shift = |amount: f32| Color {
+        r: (colour.r + amount).clamp(0.0, 1.0),
+        g: (colour.g + amount).clamp(0.0, 1.0),
+        b: (colour.b + amount).clamp(0.0, 1.0),
+        a: colour.a,
+    };
+    match status {
+        button::Status::Active => colour,
+        button::Status::Hovered => shift(0.05),
+        button::Status::Pressed => shift(-0.03),
+        button::Status::Disabled => Color { a: 0.4, ..colour },
+    }
+}
+
+pub fn filled_button(colour: Color, radius: f32) -> impl Fn(&Theme, button::Status) -> button::Style {
+    move |_, status| button::Style {
+        background: Some(state(colour, status).into()),
+        text_color: if status == button::Status::Disabled { MUTED } else { Color::WHITE },
+        border: border::rounded(radius),
+        ..button::Style::default()
+    }
+}
+
+/// A row of a list.
+pub fn row_button(_: &Theme, status: button::Status) -> button::Style {
+    let background = match status {
+        button::Status::Hovered => Some(RAISED.into()),
+        button::Status::Pressed => Some(CONTROL.into()),
+        _ => None,
+    };
+    button::Style { background, text_color: TEXT, border: border::rounded(10), ..button::Style::default() }
+}
+
+/// Text or an icon that can be pressed.
+pub fn quiet_button(_: &Theme, status: button::Status) -> button::Style {
+    let background = match status {
+        button::Status::Hovered => Some(RAISED.into()),
+        button::Status::Pressed => Some(CONTROL.into()),
+        _ => None,
+    };
+    let text_color = if status == button::Status::Hovered { TEXT } else { MUTED };
+    button::Style { background, text_color, border: border::rounded(8), ..button::Style::default() }
+}
+
+pub fn input(_: &Theme, status: text_input::Status) -> text_input::Style {
+    let edge = match status {
+        text_input::Status::Focused { .. } => ACCENT,
+        text_input::Status::Hovered => CONTROL,
+        _ => LINE,
+    };
+    text_input::Style {
+        background: BACKGROUND.into(),
+        border: Border { color: edge, width: 1.0, radius: 10.0.into() },
+        icon: MUTED,
+        placeholder: OFF,
+        value: TEXT,
+        selection: Color { a: 0.5, ..ACCENT },
+    }
+}
+
+pub fn choice(_: &Theme, status: pick_list::Status) -> pick_list::Style {
+    let edge = if status == pick_list::Status::Hovered { CONTROL } else { LINE };
+    pick_list::Style {
+        text_color: TEXT,
+        placeholder_color: MUTED,
+        handle_color: MUTED,
+        background: Background::Color(BACKGROUND),
+        border: Border { color: edge, width: 1.0, radius: 8.0.into() },
+    }
+}
+
+pub fn menu(_: &Theme) -> overlay::menu::Style {
+    overlay::menu::Style {
+        background: RAISED.into(),
+        border: Border { color: LINE, width: 1.0, radius: 8.0.into() },
+        text_color: TEXT,
+        selected_text_color: Color::WHITE,
+        selected_background: ACCENT.into(),
+        shadow: Shadow { color: Color { a: 0.4, ..Color::BLACK }, offset: Vector::new(0.0, 4.0), blur_radius: 12.0 },
+    }
+}
+
+pub fn list(theme: &Theme, status: scrollable::Status) -> scrollable::Style {
+    let mut style = scrollable::default(theme, status);
+    style.container = container::Style::default();
+    style.vertical_rail.background = None;
+    style.vertical_rail.scroller.background = CONTROL.into();
+    style
+}
+
+/// A colour for somebody without a picture, always the same for the same person.
+pub fn person(key: &str) -> Color {
+    const COLOURS: [Color; 6] = [
+        rgb(80, 110, 210),
+        rgb(200, 100, 70),
+        rgb(120, 80, 190),
+        rgb(30, 140, 120),
+        rgb(178, 78, 130),
+        rgb(90, 110, 130),
+    ];
+    let sum = key.bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    COLOURS[sum % COLOURS.len()]
+}

@@ -1,0 +1,6 @@
+//! Pieces of screens that know nothing of calls or daemons.
+
+pub mod avatar;
+pub mod parts;
+pub mod timeline;
+pub mod video;
