@@ -1,7 +1,9 @@
 //! The task that owns one session: its str0m instance, its codecs, its paths. Everything of the session happens here, one
 //! thing after another; what goes wrong ends this session and no other.
 
-use std::collections::{HashSet, VecDeque};
+mod flow;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,45 +12,37 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use kith_common::call::{CallStats, Medium, Switch};
-use kith_common::clock::MonoTime;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
 use kith_core::keyframe::KeyReason;
 use str0m::bwe::{Bitrate, BweKind};
-use str0m::media::{Frequency, MediaData, MediaTime, Mid, Pt};
+use str0m::media::Mid;
 use str0m::net::{Protocol, Receive, Transmit};
-use str0m::rtp::AbsCaptureTime;
 use str0m::{Event, Input, Output, Rtc};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Interval, MissedTickBehavior};
 
-use super::audio_tx::EncodedSound;
+use super::addresses::path_to;
+use super::candidates::Candidates;
 use super::control::Control;
 use super::figures::Figures;
 use super::impair::Datagram;
-use super::params::{
-    Candidate, CandidateKind, ClockOffset, MAX_CANDIDATES, Role, SessionEvent, SessionSpec, TransportParams,
-};
+use super::params::{Candidate, ClockOffset, MAX_CANDIDATES, SessionEvent, SessionSpec, TransportParams};
 use super::paths::{Paths, Way, is_relay, relay_address};
 use super::pipeline::{MakeCodecs, Pipeline, Unit};
+use super::pulse::Pulse;
 use super::setup;
 use super::socket::{Port, Registration};
-use super::stun::{self, Message, TransactionId};
+use super::stun::{self, Message};
 use super::tunnel::{Frame, HEARS_UDP, Tunnel};
-use super::video_tx::EncodedPicture;
 
 /// How often queues, reports and paths are looked at.
 const TICK: Duration = Duration::from_millis(25);
+/// The same until the first picture is there, so that it is reported when it comes.
+const FIRST_TICK: Duration = Duration::from_millis(5);
 /// Packets handled before other tasks get a turn.
 const BATCH: usize = 32;
-/// Without any packet for this long the peer is said to have stalled, then to be lost.
-const STALLED: Duration = Duration::from_secs(1);
-const LOST: Duration = Duration::from_secs(10);
 /// A path that is not there by now will not come.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(25);
-/// When a question to a reflector is repeated.
-const ASK_AGAIN: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(150), Duration::from_millis(500), Duration::from_millis(1500)];
 /// When ICE has given UDP up, it is offered again this often.
 const RETRY_UDP: Duration = Duration::from_secs(4);
 /// How often the tunnel carries a sign of life while UDP is dead.
@@ -73,8 +67,7 @@ pub struct Setup {
     pub port: Arc<Port>,
     pub registration: Registration,
     pub bases: Vec<SocketAddr>,
-    pub hosts: Vec<SocketAddr>,
-    pub reflectors: Vec<SocketAddr>,
+    pub candidates: Candidates,
     pub start_bps: u64,
     pub packets: mpsc::Receiver<Datagram>,
     pub commands: mpsc::Receiver<Command>,
@@ -92,14 +85,6 @@ enum Phase {
     Over,
 }
 
-/// Which sign of life was reported last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pulse {
-    Beating,
-    Stalled,
-    Lost,
-}
-
 pub struct Driver {
     setup: Setup,
     phase: Phase,
@@ -114,16 +99,11 @@ pub struct Driver {
     pipeline: Option<Pipeline>,
     control: Control,
     figures: Figures,
-    remote_candidates: HashSet<Candidate>,
-    queries: HashSet<TransactionId>,
-    observed: HashSet<SocketAddr>,
-    asked: usize,
-    opened: Instant,
     offset: Option<ClockOffset>,
     switches: [Switch; 2],
     first_packet: bool,
     first_frame: bool,
-    tick: Interval,
+    next_tick: Instant,
     next_figures: Instant,
 }
 
@@ -144,39 +124,28 @@ pub fn mid(medium: Medium) -> Mid {
     }
 }
 
-fn mono(at: Instant) -> MonoTime {
-    let ago = i64::try_from(at.elapsed().as_micros()).unwrap_or(i64::MAX);
-    MonoTime::now().offset(-ago)
-}
-
 impl Driver {
     pub fn new(setup: Setup) -> Self {
         let now = Instant::now();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             control: Control::new(setup.start_bps, setup.spec.call, setup.spec.role),
             figures: Figures::new(now),
             phase: Phase::Opened,
-            pulse: Pulse::Beating,
+            pulse: Pulse::default(),
             timeout: now,
             happened: VecDeque::new(),
-            paths: Paths::new(),
+            // The tunnel runs over the connection that signalling uses: a direct one when it has an address.
+            paths: Paths::new(setup.spec.lan_peer.map_or(Path::Relayed, path_to)),
             reported_path: None,
             tunnel: None,
             tunnel_word: None,
             udp_retried: None,
             pipeline: None,
-            remote_candidates: HashSet::new(),
-            queries: HashSet::new(),
-            observed: HashSet::new(),
-            asked: 0,
-            opened: now,
             offset: None,
             switches: [Switch::On; 2],
             first_packet: false,
             first_frame: false,
-            tick,
+            next_tick: now,
             next_figures: now + Duration::from_secs(1),
             setup,
         }
@@ -226,7 +195,7 @@ impl Driver {
     }
 
     async fn wait(&mut self) -> Wake {
-        let Self { setup: Setup { commands, packets, .. }, tunnel, pipeline, tick, timeout, phase, .. } = self;
+        let Self { setup: Setup { commands, packets, .. }, tunnel, pipeline, next_tick, timeout, phase, .. } = self;
         if *phase == Phase::Over {
             return Wake::Command(commands.recv().await);
         }
@@ -249,7 +218,7 @@ impl Driver {
             frame = frame => Wake::Frame(frame),
             unit = unit => Wake::Unit(unit),
             () = tokio::time::sleep_until((*timeout).into()) => Wake::Timer,
-            _ = tick.tick() => Wake::Tick,
+            () = tokio::time::sleep_until((*next_tick).into()) => Wake::Tick,
         }
     }
 
@@ -342,9 +311,15 @@ impl Driver {
 
     fn handle_udp(&mut self, packet: &Datagram) -> Result<(), Failure> {
         if let Some(Message::Success { id, mapped }) = stun::parse(&packet.data)
-            && self.queries.remove(&id)
+            && let Some(answer) = self.setup.candidates.handle_answer(id, mapped)
         {
-            self.handle_observed(mapped);
+            if let Some(candidate) = answer {
+                self.emit(SessionEvent::LocalCandidate(candidate));
+            }
+            return Ok(());
+        }
+        // Each address that a check reveals is kept by str0m for good, so there must be a limit to them.
+        if !self.setup.registration.admits(packet.address) {
             return Ok(());
         }
         let base = self.setup.bases.iter().find(|base| base.is_ipv4() == packet.address.is_ipv4());
@@ -363,7 +338,7 @@ impl Driver {
             return Ok(());
         }
         let role = self.setup.spec.role;
-        let peer = relay_address(if role == Role::Caller { Role::Callee } else { Role::Caller });
+        let peer = relay_address(setup::other(role));
         self.receive(&frame.packet, peer, relay_address(role), frame.at).map(|_| ())
     }
 
@@ -435,21 +410,8 @@ impl Driver {
     }
 
     fn add_candidate(&mut self, candidate: Candidate) {
-        let usable = setup::is_usable(candidate.address.ip(), &self.setup.hosts)
-            && candidate.address.port() != 0
-            && self.setup.port.carries(candidate.address.ip());
-        let room = self.remote_candidates.len() < 2 * MAX_CANDIDATES;
-        if candidate.kind == CandidateKind::Relayed || !usable || !room || !self.remote_candidates.insert(candidate) {
-            return;
-        }
-        let made = match candidate.kind {
-            CandidateKind::Observed => str0m::Candidate::server_reflexive(candidate.address, candidate.address, "udp"),
-            CandidateKind::Host | CandidateKind::Relayed => str0m::Candidate::host(candidate.address, "udp"),
-        };
-        if let Ok(made) = made {
-            self.setup.registration.add_source(candidate.address);
-            self.setup.rtc.add_remote_candidate(made);
-        }
+        let Setup { rtc, port, registration, candidates, .. } = &mut self.setup;
+        candidates.add_remote(candidate, rtc, port, registration);
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -514,82 +476,10 @@ impl Driver {
         }
     }
 
-    /// Arrival minus capture in microseconds, each on its own machine's clock.
-    fn transit(data: &MediaData, arrived: MonoTime) -> Option<i64> {
-        let stamp = data.ext_vals.abs_capture_time?.capture_time;
-        let since = stamp.duration_since(std::time::UNIX_EPOCH).ok()?;
-        let peer = i64::try_from(since.as_micros()).ok()?;
-        Some(arrived.micros().cast_signed().saturating_sub(peer))
-    }
-
-    fn handle_media(&mut self, data: MediaData) {
-        if !self.first_packet {
-            self.first_packet = true;
-            self.emit(SessionEvent::FirstPacket);
-        }
-        let medium = if data.mid == mid(Medium::Video) { Medium::Video } else { Medium::Audio };
-        let arrived = mono(data.network_time);
-        let transit = Self::transit(&data, arrived);
-        let key = data.is_keyframe();
-        self.figures.handle_received(medium, data.data.len(), Instant::now());
-        let transit = self.control.handle_media(medium, transit, &data, key);
-        let Some(pipeline) = &mut self.pipeline else { return };
-        let capture = match (self.offset, transit) {
-            (Some(offset), Some(transit)) => offset.to_local(arrived.offset(transit.saturating_neg())),
-            // Until the clocks are compared, the quickest packet is taken to have needed no time.
-            (None, Some(transit)) => arrived.offset(self.control.least_transit(medium).saturating_sub(transit)),
-            (_, None) => arrived,
-        };
-        match medium {
-            Medium::Video => pipeline.push_picture(&data.data, capture, data.contiguous),
-            Medium::Audio => pipeline.push_sound(&data.data, data.time.numer(), capture, arrived),
-        }
-    }
-
-    fn send_picture(&mut self, picture: EncodedPicture) -> Result<(), Failure> {
-        let Phase::Connected { .. } = self.phase else { return Ok(()) };
-        self.figures.handle_sent(Medium::Video, picture.data.len(), Instant::now());
-        // 90 kHz from the microseconds of the capture clock.
-        let time = MediaTime::from_90khz(picture.capture.micros() / 100 * 9);
-        let pt = self.control.video_pt(&self.setup.rtc);
-        self.write(Medium::Video, pt, time, picture.capture, picture.data)
-    }
-
-    fn send_sound(&mut self, sound: EncodedSound) -> Result<(), Failure> {
-        let Phase::Connected { .. } = self.phase else { return Ok(()) };
-        self.figures.handle_sent(Medium::Audio, sound.data.len(), Instant::now());
-        let time = MediaTime::new(sound.samples_at, Frequency::FORTY_EIGHT_KHZ);
-        let pt = self.control.audio_pt(&self.setup.rtc);
-        self.write(Medium::Audio, pt, time, sound.capture, sound.data)
-    }
-
-    fn write(
-        &mut self,
-        medium: Medium,
-        pt: Option<Pt>,
-        time: MediaTime,
-        capture: MonoTime,
-        data: Vec<u8>,
-    ) -> Result<(), Failure> {
-        let stamp = std::time::UNIX_EPOCH + Duration::from_micros(capture.micros());
-        let (Some(writer), Some(pt)) = (self.setup.rtc.writer(mid(medium)), pt) else { return Ok(()) };
-        let written = writer.abs_capture_time(AbsCaptureTime { capture_time: stamp, clock_offset: None }).write(
-            pt,
-            Instant::now(),
-            time,
-            data,
-        );
-        if let Err(error) = written {
-            tracing::debug!(%error, ?medium, "not written");
-        }
-        self.pump()?;
-        // The packetizer works on the next time-out; waiting for the timer would add up to a millisecond to each picture.
-        self.input(Input::Timeout(Instant::now()))
-    }
-
     fn handle_tick(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
-        self.ask_reflectors(now);
+        self.next_tick = now + if self.first_frame { TICK } else { FIRST_TICK };
+        self.setup.candidates.ask(&self.setup.port, &mut self.setup.registration, now);
         if let Phase::Connecting { since } = self.phase
             && now.saturating_duration_since(since) > CONNECT_DEADLINE
         {
@@ -627,19 +517,9 @@ impl Driver {
         }
         self.offer_udp_again(now);
         self.report_path();
-        let quiet = now.saturating_duration_since(self.paths.heard_any().map_or(since, |at| at.max(since)));
-        let pulse = match quiet {
-            quiet if quiet >= LOST => Pulse::Lost,
-            quiet if quiet >= STALLED => Pulse::Stalled,
-            _ => Pulse::Beating,
-        };
-        if pulse != self.pulse {
-            self.pulse = pulse;
-            self.emit(match pulse {
-                Pulse::Beating => SessionEvent::Resumed,
-                Pulse::Stalled => SessionEvent::Stalled,
-                Pulse::Lost => SessionEvent::Lost,
-            });
+        let heard = self.paths.heard_any().map_or(since, |at| at.max(since));
+        if let Some(event) = self.pulse.handle(heard, now) {
+            self.emit(event);
         }
         self.pump()
     }
@@ -651,30 +531,6 @@ impl Driver {
         if self.paths.nominated_is_relay() && silent && !retried {
             self.udp_retried = Some(now);
             setup::offer_again(&mut self.setup.rtc, &self.setup.bases);
-        }
-    }
-
-    fn ask_reflectors(&mut self, now: Instant) {
-        let due = ASK_AGAIN.get(self.asked).is_some_and(|after| now >= self.opened + *after);
-        if !due || !self.observed.is_empty() {
-            return;
-        }
-        self.asked += 1;
-        for reflector in self.setup.reflectors.clone() {
-            let id: TransactionId = rand::random();
-            if self.setup.registration.add_query(id) {
-                self.queries.insert(id);
-                self.setup.port.send(&stun::binding_request(&id), reflector);
-            }
-        }
-    }
-
-    fn handle_observed(&mut self, mapped: Option<SocketAddr>) {
-        let Some(address) = mapped else { return };
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let known = self.setup.hosts.contains(&address) || self.observed.len() >= MAX_CANDIDATES;
-        if !known && setup::is_usable(address.ip(), &self.setup.hosts) && self.observed.insert(address) {
-            self.emit(SessionEvent::LocalCandidate(Candidate { kind: CandidateKind::Observed, address }));
         }
     }
 

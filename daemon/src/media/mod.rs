@@ -5,6 +5,7 @@
 mod addresses;
 pub mod audio_rx;
 pub mod audio_tx;
+mod candidates;
 mod control;
 mod delivery;
 mod driver;
@@ -18,6 +19,7 @@ mod impair;
 pub mod params;
 mod paths;
 mod pipeline;
+mod pulse;
 mod queue;
 pub mod session;
 mod setup;

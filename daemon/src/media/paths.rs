@@ -57,10 +57,11 @@ pub struct Paths {
 }
 
 impl Paths {
-    pub fn new() -> Self {
+    /// `tunnel_path`: what to call the path of the tunnel.
+    pub fn new(tunnel_path: Path) -> Self {
         Self {
             tunnel: false,
-            tunnel_path: Path::Relayed,
+            tunnel_path,
             heard_udp: None,
             heard_any: None,
             word: None,
@@ -161,7 +162,7 @@ mod tests {
     fn media_moves_to_the_tunnel_when_udp_falls_silent_and_back_when_it_speaks() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let mut paths = Paths::new();
+        let mut paths = Paths::new(Path::Relayed);
         paths.set_tunnel(true);
         paths.handle_udp(at(0));
         assert_eq!(paths.way(peer(), at(500)), Way::Udp);
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn a_peer_that_hears_nothing_is_sent_to_by_the_tunnel() {
         let start = Instant::now();
-        let mut paths = Paths::new();
+        let mut paths = Paths::new(Path::Relayed);
         paths.set_tunnel(true);
         paths.handle_udp(start);
         paths.handle_word(false, start);
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn without_a_tunnel_everything_goes_by_udp() {
-        let mut paths = Paths::new();
+        let mut paths = Paths::new(Path::Relayed);
         assert_eq!(paths.way(peer(), Instant::now()), Way::Udp);
     }
 }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses;
+use super::candidates::Candidates;
 use super::driver::{Command, Driver, Setup};
 use super::hub::Hub;
 use super::params::{
@@ -95,8 +96,7 @@ impl Session {
             port: Arc::clone(port),
             registration,
             bases,
-            hosts,
-            reflectors,
+            candidates: Candidates::new(hosts, reflectors, Instant::now()),
             start_bps,
             packets,
             commands: command_queue,
@@ -137,7 +137,7 @@ impl Session {
         self.command(Command::Tunnel(Tunnel::new(stream)));
     }
 
-    /// What to call the path when media runs over the tunnel: that of the connection it belongs to. `Relayed` until told.
+    /// What to call the path when media runs over the tunnel. Until told: that to `lan_peer`, or `Relayed` without one.
     pub fn set_tunnel_path(&self, path: Path) {
         self.command(Command::TunnelPath(path));
     }

@@ -1,7 +1,7 @@
 //! One media socket: which datagram belongs to which session. Junk is dropped here, before it costs anything: from an
 //! unknown source only STUN passes, and that only with a session's own user name fragment, at a limited rate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -316,7 +316,13 @@ impl Port {
         let session = self.inner.next_session.fetch_add(1, Ordering::Relaxed);
         let route = Route { session, inbox };
         self.inner.table().by_fragment.insert(fragment.as_bytes().to_vec(), route.clone());
-        Registration { port: Arc::clone(self), route, fragment: fragment.as_bytes().to_vec(), sources: 0, queries: 0 }
+        Registration {
+            port: Arc::clone(self),
+            route,
+            fragment: fragment.as_bytes().to_vec(),
+            sources: HashSet::new(),
+            queries: 0,
+        }
     }
 }
 
@@ -337,21 +343,20 @@ pub struct Registration {
     port: Arc<Port>,
     route: Route,
     fragment: Vec<u8>,
-    sources: usize,
+    sources: HashSet<SocketAddr>,
     queries: usize,
 }
 
 impl Registration {
+    /// Whether a check from this address may be looked at: it is known, or there is room for another.
+    pub fn admits(&self, source: SocketAddr) -> bool {
+        self.sources.contains(&source) || self.sources.len() < MAX_SOURCES
+    }
+
     /// Packets from this address are for this session.
     pub fn add_source(&mut self, source: SocketAddr) {
-        let mut table = self.port.inner.table();
-        let routes = table.by_source.entry(source).or_default();
-        if self.sources < MAX_SOURCES && !routes.iter().any(|route| route.session == self.route.session) {
-            self.sources += 1;
-            routes.push(self.route.clone());
-        }
-        if routes.is_empty() {
-            table.by_source.remove(&source);
+        if self.admits(source) && self.sources.insert(source) {
+            self.port.inner.table().by_source.entry(source).or_default().push(self.route.clone());
         }
     }
 

@@ -198,7 +198,7 @@ async fn a_tunnel_alone_carries_a_call() {
     a.session.connect(to_a);
     b.session.connect(to_b);
     attach_tunnel(&a, &b);
-    let expected = SessionEvent::Path { path: Path::Relayed, transport: Transport::Tcp };
+    let expected = SessionEvent::Path { path: Path::Lan, transport: Transport::Tcp };
     assert_eq!(a.until("path", is_path).await, expected);
     assert_eq!(b.until("path", is_path).await, expected);
     a.more(30, 50).await;
