@@ -33,7 +33,6 @@ fn run() -> anyhow::Result<()> {
     let config = Config::load()?;
     start_log(&config.log)?;
     let data_dir = DataDir::take(&config.data_dir)?;
-    // Before the runtime, while this is the only thread.
     let socket = Socket::open(&config.socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

@@ -1,14 +1,12 @@
 //! The Unix socket that clients come in by: for this user alone, left by no one.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
-
-/// The kernel's limit on a socket's path, with its final zero.
+/// The kernel's limit on a socket's path, without its final zero.
 const MAX_PATH_BYTES: usize = 107;
 
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +15,9 @@ pub enum SocketError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("another program answers on the socket {0}: stop it, or give this daemon its own with --socket")]
     Taken(PathBuf),
-    #[error("the socket path {0} is too long: give one of at most {MAX_PATH_BYTES} bytes with --socket")]
+    #[error(
+        "the socket path {0} is too long: give a shorter one with --socket (the kernel takes {MAX_PATH_BYTES} bytes)"
+    )]
     TooLong(PathBuf),
     #[error("{0} exists and is not a socket: move it away, or choose another path with --socket")]
     NotASocket(PathBuf),
@@ -33,24 +33,21 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Takes the socket that systemd has opened for this process, or opens one at `path`. Changes the umask for a
-    /// moment: to be called before there are other threads.
+    /// Takes the socket that systemd has opened for this process, or opens one at `path`.
     pub fn open(path: &Path) -> Result<Self, SocketError> {
         let io = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
         if let Some(listener) = listenfd::ListenFd::from_env().take_unix_listener(0).map_err(io("take over"))? {
             return Ok(Self { path: path.to_owned(), listener, inherited: true });
         }
-        if path.as_os_str().len() > MAX_PATH_BYTES {
+        if path.as_os_str().len().max(draft(path).as_os_str().len()) > MAX_PATH_BYTES {
             return Err(SocketError::TooLong(path.to_owned()));
         }
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io("make the directory of"))?;
         }
         remove_stale(path)?;
-        let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let bound = UnixListener::bind(path);
-        rustix::process::umask(umask);
-        Ok(Self { path: path.to_owned(), listener: bound.map_err(io("open"))?, inherited: false })
+        let listener = bind_private(path).map_err(io("open"))?;
+        Ok(Self { path: path.to_owned(), listener, inherited: false })
     }
 
     pub fn path(&self) -> &Path {
@@ -69,6 +66,28 @@ impl Drop for Socket {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+fn draft(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".{}", std::process::id())).join("s")
+}
+
+/// Binds where nobody else can reach and moves the socket to its place once it has its mode: there is no moment in which
+/// another user could connect. (A umask would do, but belongs to the whole process.)
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let draft = draft(path);
+    let folder = draft.with_file_name("");
+    let _ = std::fs::remove_dir_all(&folder);
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let bind = || {
+        let listener = UnixListener::bind(&draft)?;
+        std::fs::set_permissions(&draft, Permissions::from_mode(0o600))?;
+        std::fs::rename(&draft, path)?;
+        Ok(listener)
+    };
+    let bound = bind();
+    let _ = std::fs::remove_dir_all(&folder);
+    bound
 }
 
 /// Removes a socket that a daemon left behind when it was killed: one that refuses connections.
@@ -92,8 +111,6 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

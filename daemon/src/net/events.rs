@@ -2,37 +2,47 @@
 
 use std::time::Instant;
 
+use kith_common::node::Path;
+use libp2p::core::ConnectedPoint;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, identify, kad, mdns, ping, relay};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
+use super::peers::Peer;
 use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
 use super::task::{MAX_HELLOS, Stale, Task};
 use super::{address, counted, hello};
+
+/// Where the peer is. Who comes in through a relay shows no address but its id; the relay's is what tells the path.
+fn remote_address(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
+    match endpoint {
+        ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => {
+            address::without_peer(local_addr.clone()).with(libp2p::multiaddr::Protocol::P2p(peer))
+        }
+        other => other.get_remote_address().clone(),
+    }
+}
 
 impl Task {
     pub(super) fn event(&mut self, event: SwarmEvent<NodeEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.protocol_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let remote = endpoint.get_remote_address().clone();
+                let remote = remote_address(&endpoint, peer_id);
                 if address::from_libp2p(&peer_id).is_none() {
                     tracing::debug!(peer = %peer_id, "a key type that Kith does not use");
                     let _ = self.swarm.disconnect_peer_id(peer_id);
                     return;
                 }
                 tracing::debug!(peer = %peer_id, %remote, "connected");
-                let direct_udp = address::is_udp(&remote) && !address::is_relayed(&remote);
                 let first = self.table.opened(peer_id, connection_id, remote, Instant::now());
                 if first {
                     self.greet(peer_id);
                 }
                 self.attempt_connected(connection_id, peer_id);
-                let wanted = self.table.get(&peer_id).is_some_and(|peer| {
-                    peer.wanted && !peer.has_reliable(Protocol::Signal) && endpoint.is_dialer() && direct_udp
-                });
-                if wanted {
+                let alone = |peer: &Peer| peer.wanted && !peer.outlives_udp() && endpoint.is_dialer();
+                if self.table.get(&peer_id).is_some_and(alone) {
                     self.dial_companion(peer_id);
                 }
                 self.unpark(&peer_id, false);
@@ -100,6 +110,7 @@ impl Task {
             NodeEvent::Kad(kad::Event::RoutingUpdated { .. }) => self.figures_changed(),
             NodeEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
                 tracing::info!(relay = %relay_peer_id, renewal, "the relay holds a place for this node");
+                self.reserved();
             }
             NodeEvent::Dcutr(event) => tracing::debug!(?event, "hole punching"),
             NodeEvent::Autonat(event) => tracing::debug!(?event, "asked a peer to dial back"),
@@ -136,7 +147,10 @@ impl Task {
         entry.identified(&info.agent_version, streams::is_kith(&info.protocols), listens_on);
         entry.is_relay = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
         if info.protocols.contains(&DHT_PROTOCOL) {
-            let addresses: Vec<Multiaddr> = entry.listens_on().to_vec();
+            // Another network's private addresses are of no use here, and not to be spread.
+            let near = entry.connections.iter().any(|connection| address::path(&connection.address) == Path::Lan);
+            let addresses = entry.listens_on().iter().filter(|a| near || address::is_global(a));
+            let addresses: Vec<Multiaddr> = addresses.cloned().collect();
             let kad = &mut self.swarm.behaviour_mut().kad;
             for address in addresses {
                 kad.add_address(&peer, address);

@@ -19,7 +19,7 @@ use super::{PeerLink, address};
 
 /// Streams of one kind that a peer may hold open here: one call, its replacement, and two that are being refused.
 const MAX_STREAMS_PER_PEER: usize = 4;
-/// How fast a peer may open streams: a burst (a row of short calls), and so many a second after it.
+/// How fast a peer may open streams of a kind: a burst (a row of short calls), and so many a second after it.
 const STREAM_BURST: f64 = 32.0;
 const STREAMS_PER_SECOND: f64 = 2.0;
 /// Addresses kept for one peer; a machine with more interfaces is reachable at one of these.
@@ -79,7 +79,7 @@ pub(super) struct Peer {
     jitter: Duration,
     since_unix_ms: i64,
     streams: [Arc<Semaphore>; 3],
-    opened: Bucket,
+    opened: [Bucket; 3],
 }
 
 impl Peer {
@@ -97,7 +97,7 @@ impl Peer {
             jitter: Duration::ZERO,
             since_unix_ms: unix_ms(),
             streams: std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_STREAMS_PER_PEER))),
-            opened: Bucket::new(now),
+            opened: std::array::from_fn(|_| Bucket::new(now)),
         }
     }
 
@@ -106,29 +106,27 @@ impl Peer {
         self.connections.iter().min_by_key(|connection| address::is_relayed(&connection.address))
     }
 
-    /// The connection for a new stream. Signalling and tunnels avoid UDP, which may be what fails in a call; a tunnel
-    /// prefers even a relay to it.
+    /// The connection for a new stream: signalling and tunnels avoid UDP, which may be what fails in a call. Where all
+    /// is UDP, a tunnel at least takes another way than the media.
     pub fn connection_for(&self, protocol: Protocol) -> Option<&Connection> {
         self.connections.iter().min_by_key(|connection| {
             let (relayed, udp) = (address::is_relayed(&connection.address), address::is_udp(&connection.address));
             match protocol {
-                Protocol::Hello | Protocol::Signal => (relayed, udp),
-                Protocol::Tunnel => (udp && !relayed, relayed),
+                Protocol::Hello => (false, relayed, udp),
+                Protocol::Signal => (false, udp, relayed),
+                Protocol::Tunnel => (udp && !relayed, udp, relayed),
             }
         })
     }
 
-    /// Is there one that goes on when UDP fails?
-    pub fn has_reliable(&self, protocol: Protocol) -> bool {
-        self.connections.iter().any(|connection| {
-            let relayed = address::is_relayed(&connection.address);
-            !address::is_udp(&connection.address) && (!relayed || protocol == Protocol::Tunnel)
-        })
+    /// Is there a connection that goes on when UDP fails?
+    pub fn outlives_udp(&self) -> bool {
+        self.connections.iter().any(|connection| !address::is_udp(&connection.address))
     }
 
     /// A permit for one more stream from this peer; it counts as open until the permit is dropped.
     pub fn admit(&mut self, protocol: Protocol, now: Instant) -> Option<OwnedSemaphorePermit> {
-        if !self.opened.take(now) {
+        if !self.opened[protocol as usize].take(now) {
             return None;
         }
         Arc::clone(&self.streams[protocol as usize]).try_acquire_owned().ok()
@@ -191,7 +189,7 @@ impl Peer {
         let mut addresses: Vec<String> = Vec::new();
         for address in self.connections.iter().map(|connection| &connection.address).chain(&self.listens_on) {
             let text = address::without_peer(address.clone()).to_string();
-            if !addresses.contains(&text) && addresses.len() < MAX_ADDRESSES {
+            if !text.is_empty() && !addresses.contains(&text) && addresses.len() < MAX_ADDRESSES {
                 addresses.push(text);
             }
         }

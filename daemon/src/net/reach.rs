@@ -27,6 +27,10 @@ pub(super) struct Reach {
     /// When the next look at bootstrap nodes and relays is due, and how long it waited.
     next: Option<(Instant, Duration)>,
     reservations: BTreeMap<PeerId, ListenerId>,
+    /// After a relay has refused or gone: not before then.
+    reserve_after: Instant,
+    /// Times in a row that a reservation was refused or lost.
+    lost: u32,
     /// Outside addresses that AutoNAT, UPnP or the configuration vouch for.
     confirmed: BTreeSet<Multiaddr>,
 }
@@ -39,6 +43,8 @@ impl Reach {
             relay: config.relay,
             next,
             reservations: BTreeMap::new(),
+            reserve_after: Instant::now(),
+            lost: 0,
             confirmed: BTreeSet::new(),
         }
     }
@@ -62,7 +68,7 @@ impl Task {
         if now < at {
             return;
         }
-        let waits = self.dial_bootstrap() | self.reserve();
+        let waits = self.dial_bootstrap() | (now < self.reach.reserve_after || self.reserve());
         let wait = (wait * 2).min(LAST_RETRY);
         self.reach.next = waits.then(|| (now + wait, wait));
     }
@@ -126,15 +132,22 @@ impl Task {
         missing
     }
 
-    /// A relay no longer holds a place. True when that listener was a reservation.
-    pub(super) fn reservation_lost(&mut self, id: ListenerId) -> bool {
+    /// A listener is gone; perhaps a relay no longer holds a place.
+    pub(super) fn reservation_lost(&mut self, id: ListenerId) {
         let before = self.reach.reservations.len();
         self.reach.reservations.retain(|_, listener| *listener != id);
         let was = self.reach.reservations.len() < before;
         if was {
-            self.reach.soon(Instant::now());
+            let now = Instant::now();
+            let wait = (FIRST_RETRY * (1 << self.reach.lost.min(8))).min(LAST_RETRY);
+            self.reach.lost += 1;
+            self.reach.reserve_after = now + wait;
+            self.reach.next = Some((now + wait, wait));
         }
-        was
+    }
+
+    pub(super) fn reserved(&mut self) {
+        self.reach.lost = 0;
     }
 
     /// A connection to a peer came or went, or it was identified.
@@ -147,9 +160,9 @@ impl Task {
             }
         }
         let relays = self.table.iter().any(|(id, peer)| peer.is_relay && !self.reach.reservations.contains_key(id));
-        let wants_relay = relays && self.reach.confirmed.is_empty() && self.reach.reservations.len() < MAX_RESERVATIONS;
-        if wants_relay && self.reach.next.is_none() {
-            self.reach.next = Some((now, FIRST_RETRY));
+        let room = self.reach.confirmed.is_empty() && self.reach.reservations.len() < MAX_RESERVATIONS;
+        if relays && room && now >= self.reach.reserve_after && self.reserve() {
+            self.reach.soon(now);
         }
         if self.dial_is_missing() && self.reach.next.is_none() {
             self.reach.soon(now);

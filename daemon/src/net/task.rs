@@ -18,7 +18,7 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 use super::dial::Attempt;
 use super::hello::{self, Hello};
 use super::listener::Listener;
-use super::peers::{Links, Table};
+use super::peers::{Links, Peer, Table};
 use super::reach::Reach;
 use super::streams::{OpenError, Protocol};
 use super::swarm::Node;
@@ -174,7 +174,7 @@ impl Task {
             let _ = reply.send(Err(not_connected()));
             return;
         };
-        if !entry.has_reliable(protocol) && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
+        if !entry.outlives_udp() && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
             let patience = if protocol == Protocol::Tunnel { TUNNEL_PATIENCE } else { SIGNAL_PATIENCE };
             self.parked.push(Parked { peer, protocol, until: Instant::now() + patience, reply });
             return;
@@ -215,8 +215,7 @@ impl Task {
     /// Opens what waited for a connection to this peer; all of it when dialing has failed.
     pub fn unpark(&mut self, peer: &PeerId, dial_failed: bool) {
         let ready = |task: &Self, parked: &Parked| {
-            parked.peer == *peer
-                && (dial_failed || task.table.get(peer).is_none_or(|entry| entry.has_reliable(parked.protocol)))
+            parked.peer == *peer && (dial_failed || task.table.get(peer).is_none_or(Peer::outlives_udp))
         };
         let (go, wait): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.parked).into_iter().partition(|parked| ready(self, parked));
