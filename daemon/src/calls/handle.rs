@@ -204,6 +204,15 @@ impl CallHandle {
     }
 }
 
+/// Waits for a change without marking it as seen: that is for whoever reports it.
+async fn changed(info: &mut watch::Receiver<CallInfo>) {
+    match info.changed().await {
+        Ok(()) => info.mark_changed(),
+        // A call that is forgotten changes no more; the directory says when it goes.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// Follows all calls. Changes of one call that come faster than they are taken become one.
 pub struct CallsFeed {
     directory: watch::Receiver<Directory>,
@@ -223,7 +232,7 @@ impl CallsFeed {
             if let Some(found) = self.pending() {
                 return Some(found);
             }
-            let changes = self.seen.values_mut().map(|info| Box::pin(async move { info.changed().await.is_ok() }));
+            let changes = self.seen.values_mut().map(|info| Box::pin(changed(info)));
             let open = changes.collect::<Vec<_>>();
             if open.is_empty() {
                 self.directory.changed().await.ok()?;

@@ -9,6 +9,8 @@ mod handle;
 mod link;
 mod live;
 mod ports;
+#[doc(hidden)]
+pub mod rehearsal;
 mod sources;
 mod task;
 mod watched;

@@ -189,21 +189,21 @@ impl Hub {
 
     // ---- the codec threads' side
 
-    pub(super) fn source_pictures(&self) -> &Queue<Picture> {
+    pub(crate) fn source_pictures(&self) -> &Queue<Picture> {
         &self.0.pictures
     }
 
-    pub(super) fn source_sounds(&self) -> &Queue<Sound> {
+    pub(crate) fn source_sounds(&self) -> &Queue<Sound> {
         &self.0.sounds
     }
 
     /// Off: pictures are thrown away where they come in, and none is due.
-    pub(super) fn set_camera(&self, camera: Switch) {
+    pub(crate) fn set_camera(&self, camera: Switch) {
         self.lock().camera = camera;
         self.0.pictures.clear();
     }
 
-    pub(super) fn set_microphone(&self, microphone: Switch) {
+    pub(crate) fn set_microphone(&self, microphone: Switch) {
         self.lock().microphone = microphone;
         self.0.sounds.clear();
     }
@@ -213,7 +213,7 @@ impl Hub {
     }
 
     /// A picture of the peer. Without a client it counts as delivered now.
-    pub(super) fn deliver_picture(&self, picture: Picture) {
+    pub(crate) fn deliver_picture(&self, picture: Picture) {
         let state = self.lock();
         if state.picture_sinks.is_empty() {
             drop(state);
@@ -225,7 +225,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn deliver_sound(&self, sound: Sound) {
+    pub(crate) fn deliver_sound(&self, sound: Sound) {
         let mut state = self.lock();
         if state.sound_sinks.is_empty() {
             drop(state);

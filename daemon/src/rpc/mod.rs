@@ -9,6 +9,8 @@ mod call;
 mod connection;
 mod media;
 mod node;
+#[doc(hidden)]
+pub mod rehearsal;
 #[cfg(test)]
 mod tests;
 mod watch;

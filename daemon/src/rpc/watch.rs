@@ -83,9 +83,13 @@ pub async fn call(
         }
         tokio::select! {
             // A call that is forgotten while somebody watches it has told its end already.
-            changed = info.changed() => if changed.is_err() { return Ok(()) },
+            changed = info.changed() => match changed {
+                // Waiting has marked it as seen, which it is not before it has been told.
+                Ok(()) => info.mark_changed(),
+                Err(_) => return Ok(()),
+            },
             Ok(()) = stages.changed() => {}
-            Ok(()) = stats.changed() => {}
+            Ok(()) = stats.changed() => stats.mark_changed(),
             Ok((call, medium)) = taken.recv() => if call == id {
                 let mut request = observer.source_taken_request();
                 request.get().set_medium(medium.to_wire());

@@ -1,0 +1,36 @@
+//! A daemon that serves one rehearsed call and has no peers: for tests, and for measuring the hop to a client.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::{Daemon, RpcThread, spawn};
+use crate::calls::rehearsal::Rehearsal;
+use crate::media::{Media, MediaConfig};
+use crate::net::{DhtMode, Net, NetConfig, SecretKey, Toggle};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Serves on `socket` until the thread is dropped.
+pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
+    let media = MediaConfig { bind: Some(LOOPBACK), video_port: 0, audio_port: 0, ..MediaConfig::default() };
+    let config = NetConfig {
+        key: SecretKey::generate(),
+        bind: Some(LOOPBACK),
+        port: 0,
+        bootstrap: Vec::new(),
+        mdns: Toggle::Off,
+        upnp: Toggle::Off,
+        dht: DhtMode::Client,
+        relay: Toggle::Off,
+        name: "rehearsal".to_owned(),
+        media_ports: watch::channel(Default::default()).1,
+    };
+    let (net, _) = Net::start(config).await?;
+    let (calls, rehearsal) = Rehearsal::start();
+    let daemon = Daemon { net, calls, media: Media::start(media).await, started: Instant::now() };
+    Ok((spawn(UnixListener::bind(socket)?, daemon)?, rehearsal))
+}
