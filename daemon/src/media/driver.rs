@@ -6,8 +6,8 @@ mod flow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -74,6 +74,8 @@ pub struct Setup {
     pub events: mpsc::Sender<SessionEvent>,
     pub stats: watch::Sender<CallStats>,
     pub captured_before: Arc<AtomicU64>,
+    /// Candidates found since `open`.
+    pub found: Arc<Mutex<Vec<Candidate>>>,
 }
 
 /// How far it has come.
@@ -314,6 +316,7 @@ impl Driver {
             && let Some(answer) = self.setup.candidates.handle_answer(id, mapped)
         {
             if let Some(candidate) = answer {
+                self.setup.found.lock().unwrap_or_else(PoisonError::into_inner).push(candidate);
                 self.emit(SessionEvent::LocalCandidate(candidate));
             }
             return Ok(());
@@ -451,6 +454,7 @@ impl Driver {
             return;
         }
         self.phase = Phase::Connected { since: Instant::now() };
+        self.udp_retried = Some(Instant::now());
         self.setup.captured_before.store(self.setup.spec.hub.video_captured(), Ordering::Release);
         self.figures.start(Instant::now());
         for medium in [Medium::Audio, Medium::Video] {

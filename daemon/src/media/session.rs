@@ -1,8 +1,8 @@
 //! The handle of one call's media: what `calls` holds. The work is done by the task in `driver`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use kith_common::call::{CallStats, Medium, Switch};
@@ -40,6 +40,8 @@ const START_FAR_BPS: u64 = 800_000;
 /// The handle of a session. Dropping it ends the session and all its threads.
 pub struct Session {
     local: TransportParams,
+    /// Found since.
+    observed: Arc<Mutex<Vec<Candidate>>>,
     commands: mpsc::Sender<Command>,
     events: Option<mpsc::Receiver<SessionEvent>>,
     stats: watch::Receiver<CallStats>,
@@ -81,6 +83,7 @@ impl Session {
         let (stats_sender, stats) = watch::channel(CallStats::default());
         let hub = spec.hub.clone();
         let captured_before = Arc::new(AtomicU64::new(u64::MAX));
+        let observed = Arc::new(Mutex::default());
         let local = TransportParams {
             ice_ufrag: credentials.ufrag,
             ice_pwd: credentials.pass,
@@ -103,10 +106,11 @@ impl Session {
             events: event_queue,
             stats: stats_sender,
             captured_before: Arc::clone(&captured_before),
+            found: Arc::clone(&observed),
         });
         driver.spawn();
         let (events, candidates) = (Some(events), AtomicUsize::new(0));
-        Ok(Self { local, commands, events, stats, candidates, hub, captured_before })
+        Ok(Self { local, observed, commands, events, stats, candidates, hub, captured_before })
     }
 
     fn command(&self, command: Command) {
@@ -115,9 +119,13 @@ impl Session {
         }
     }
 
-    /// What the peer must be told, with the candidates known so far; later ones come as events.
+    /// What the peer must be told, with the candidates known so far; later ones come as events, which the caller may get
+    /// before it has a way to tell the peer.
     pub fn local(&self) -> TransportParams {
-        self.local.clone()
+        let mut local = self.local.clone();
+        // A panic elsewhere leaves the list whole.
+        local.candidates.extend_from_slice(&self.observed.lock().unwrap_or_else(PoisonError::into_inner));
+        local
     }
 
     /// Starts ICE, DTLS and the codecs. Only the first call counts.
