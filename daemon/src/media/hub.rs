@@ -290,7 +290,7 @@ impl VideoInput {
     /// Hands over the newest picture; one that still waits for the encoder gives way.
     pub fn put(&self, picture: Picture) -> Result<(), InputError> {
         let mut state = self.hub.lock();
-        if !state.video.as_ref().is_some_and(|source| source.id == self.id) {
+        if state.video.as_ref().is_none_or(|source| source.id != self.id) {
             return Err((*self.ending.borrow()).unwrap_or(InputError::Ended));
         }
         if state.camera == Switch::Off {
@@ -330,7 +330,7 @@ pub struct AudioInput {
 impl AudioInput {
     pub fn put(&self, sound: Sound) -> Result<(), InputError> {
         let state = self.hub.lock();
-        if !state.audio.as_ref().is_some_and(|source| source.id == self.id) {
+        if state.audio.as_ref().is_none_or(|source| source.id != self.id) {
             return Err((*self.ending.borrow()).unwrap_or(InputError::Ended));
         }
         if state.microphone == Switch::On {
@@ -350,6 +350,9 @@ impl Drop for AudioInput {
         let mut state = self.hub.lock();
         if state.audio.as_ref().is_some_and(|source| source.id == self.id) {
             state.audio = None;
+            drop(state);
+            // The peer is told that nothing more comes, before it begins to make things up.
+            self.hub.0.sounds.wake();
         }
     }
 }
@@ -402,3 +405,6 @@ impl Drop for SoundOutput {
         self.hub.lock().sound_sinks.retain(|(id, _)| *id != self.id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,12 +113,9 @@ impl<T> Queue<T> {
         self.0.arrived.notify_all();
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.lock().items.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Ends it: what is in the queue can still be taken, nothing more can be added.
