@@ -99,6 +99,12 @@ impl ThrowAway {
     }
 }
 
+/// Makes a throw-away daemon go over to the network of its `--impair-next`.
+pub fn next_impairment(id: u32) -> Result<(), Stop> {
+    let id = Pid::from_raw(id.cast_signed()).ok_or_else(|| Stop::failed("the echo node has no process id"))?;
+    kill_process(id, Signal::USR1).map_err(|error| Stop::failed(format!("cannot change the emulated network: {error}")))
+}
+
 /// The daemon dies with the thread that starts it, also when that is killed. `setpriv` is part of util-linux, which
 /// every Debian has; without it a killed kithctl leaves its daemons behind.
 fn dying_with_us(program: &Path) -> Command {

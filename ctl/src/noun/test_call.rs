@@ -11,9 +11,9 @@ use crate::cli::TestCallArguments;
 use crate::output::{Output, name};
 use crate::session::interrupt::Interrupt;
 use crate::session::source::{AudioSource, Pictures, VideoSource};
-use crate::session::{Plan, SendTimes, Video, run};
+use crate::session::{LinkChange, Plan, SendTimes, Video, run};
 use crate::stop::Stop;
-use crate::throwaway::ThrowAway;
+use crate::throwaway::{self, ThrowAway};
 
 pub async fn run_test(socket: &Path, arguments: TestCallArguments, output: &Output) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
@@ -59,19 +59,28 @@ async fn free_daemon(socket: &Path) -> Option<Client> {
     calls.iter().all(|call| call.state == CallState::Ended).then_some(client)
 }
 
-/// `--impair` for the echo node's media sockets; nothing for a perfect network.
+/// Flags that make the network of the echo node's media sockets worse; none for a perfect network.
 fn impair(arguments: &TestCallArguments) -> Vec<String> {
-    let mut parts = Vec::new();
-    if arguments.loss > 0.0 {
-        parts.push(format!("loss={}", arguments.loss));
+    let spec = |rate: Option<u32>| {
+        let mut parts = Vec::new();
+        if arguments.loss > 0.0 {
+            parts.push(format!("loss={}", arguments.loss));
+        }
+        if arguments.delay > 0 {
+            parts.push(format!("delay={}", arguments.delay));
+        }
+        parts.extend(rate.map(|rate| format!("rate={rate}")));
+        parts.join(",")
+    };
+    let (first, next) = (spec(arguments.rate), arguments.rate_after.map(|next| spec(Some(next.kbps))));
+    let mut flags = Vec::new();
+    if !first.is_empty() {
+        flags.extend(["--impair".to_owned(), first]);
     }
-    if arguments.delay > 0 {
-        parts.push(format!("delay={}", arguments.delay));
+    if let Some(next) = next {
+        flags.extend(["--impair-next".to_owned(), next]);
     }
-    if let Some(rate) = arguments.rate {
-        parts.push(format!("rate={rate}"));
-    }
-    if parts.is_empty() { Vec::new() } else { vec!["--impair".to_owned(), parts.join(",")] }
+    flags
 }
 
 async fn call(
@@ -96,6 +105,10 @@ async fn call(
     if !arguments.voice {
         plan.video = Video::Made(Pictures::test(arguments.size, arguments.fps));
         plan.sent = Some(Arc::new(SendTimes::default()));
+    }
+    if let (Some(next), Some(echo)) = (arguments.rate_after, echo.id()) {
+        let change = move || throwaway::next_impairment(echo);
+        plan.link_change = Some(LinkChange { after: next.after, change: Box::new(change) });
     }
     plan.processes = [caller, echo.id()].into_iter().flatten().collect();
     let options = CallOptions { kind: Some(kind), encoder: arguments.encoder, ..plan.switches() };
@@ -122,5 +135,9 @@ mod tests {
     fn a_perfect_network_is_not_impaired() {
         assert_eq!(impair(&arguments("")), Vec::<String>::new());
         assert_eq!(impair(&arguments("--loss 5 --delay 25 --rate 1000")), ["--impair", "loss=5,delay=25,rate=1000"]);
+        assert_eq!(
+            impair(&arguments("--rate 2000 --rate-after 15:500 --delay 25")),
+            ["--impair", "delay=25,rate=2000", "--impair-next", "delay=25,rate=500"]
+        );
     }
 }
