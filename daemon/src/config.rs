@@ -88,6 +88,9 @@ struct Flags {
     /// A worse network at the media sockets, for tests: delay=MS,loss=PERCENT,rate=KBPS, each direction
     #[arg(long, env = "KITH_IMPAIR", value_name = "SPEC", hide = true, value_parser = parse_impairment)]
     impair: Option<Impairment>,
+    /// The network that SIGUSR1 changes to, as in --impair
+    #[arg(long, env = "KITH_IMPAIR_NEXT", value_name = "SPEC", hide = true, value_parser = parse_impairment)]
+    impair_next: Option<Impairment>,
 }
 
 /// `kithd.toml`.
@@ -152,6 +155,7 @@ pub struct Config {
     pub encoder: EncoderChoice,
     pub log: String,
     pub impair: Option<Impairment>,
+    pub impair_next: Option<Impairment>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +222,7 @@ impl Config {
             encoder: key("encoder").choose(flags.encoder, file.encoder)?,
             log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
             impair: flags.impair,
+            impair_next: flags.impair_next,
             config_file: path,
         })
     }

@@ -33,6 +33,7 @@ pub async fn run(
     ready(&node.net)?;
     notify(&[NotifyState::Ready]);
     tracing::info!(peer = %node.net.peer_id(), socket = %socket.path().display(), "ready");
+    change_network_on_signal(&config, &node.media)?;
     signals.wait_for_end(&node.net).await;
     notify(&[NotifyState::Stopping]);
     node.stop().await;
@@ -151,6 +152,20 @@ impl Signals {
             }
         }
     }
+}
+
+/// For tests: the emulated network changes in the middle of a call when SIGUSR1 comes.
+fn change_network_on_signal(config: &Config, media: &Media) -> anyhow::Result<()> {
+    let Some(next) = config.impair_next else { return Ok(()) };
+    let mut changes = signal(SignalKind::user_defined1()).context("could not set up signal handling")?;
+    let media = media.clone();
+    tokio::spawn(async move {
+        while changes.recv().await.is_some() {
+            tracing::info!(?next, "the emulated network changes");
+            media.set_impairment(Some(next));
+        }
+    });
+    Ok(())
 }
 
 async fn tick(interval: &mut Option<tokio::time::Interval>) {
