@@ -76,10 +76,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         if let Some((_, _, transport)) = self.offered.take_if(|(by, of, _)| Some(*by) == peer && *of == wire) {
             live.remote = Some(transport);
         }
-        live.attempt += 1;
-        live.session_tasks.clear();
-        live.beat = None;
-        if let Some(old) = live.session.take() {
+        if let Some(old) = live.next_attempt() {
             self.closing.spawn(async move {
                 let _ = timeout(CLOSE_TIMEOUT, old.close()).await;
             });
@@ -100,7 +97,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         let live = self.book.find(peer, wire).and_then(|id| self.live.get(&id));
         let session = live.and_then(|live| live.session.as_ref());
         let with_transport = matches!(signal, Signal::Offer { .. } | Signal::Accept { .. });
-        let transport = session.filter(|_| with_transport).map(|session| session.local());
+        let transport = live.filter(|_| with_transport).and_then(Live::transport);
         if with_transport && transport.is_none() {
             // The session ended in this very moment, and its call with it.
             return;

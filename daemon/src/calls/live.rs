@@ -75,8 +75,10 @@ pub(super) struct Live<S> {
     /// Counts the sessions opened for this call: what an earlier one reports is not its business any more.
     pub attempt: u64,
     pub remote: Option<TransportParams>,
-    /// Candidates that came before the session was connected.
+    /// Candidates of the peer that came before the session was connected.
     early: Vec<Candidate>,
+    /// Candidates of this side that were found after the session was opened.
+    found: Vec<Candidate>,
     pub peer_video_due: u64,
     clock: OffsetEstimator,
     /// Set once media has been connected.
@@ -114,6 +116,7 @@ impl<S: MediaSession> Live<S> {
             attempt: 0,
             remote: None,
             early: Vec::new(),
+            found: Vec::new(),
             peer_video_due: 0,
             clock: OffsetEstimator::new(),
             beat: None,
@@ -150,6 +153,29 @@ impl<S: MediaSession> Live<S> {
         session.set_peer_video_due(self.peer_video_due);
         self.beat = Some(Beat::new(now));
         Some((session, remote))
+    }
+
+    /// What the peer is to be told of this side's media path.
+    pub fn transport(&self) -> Option<TransportParams> {
+        let mut transport = self.session.as_ref()?.local();
+        transport.candidates.extend(&self.found);
+        Some(transport)
+    }
+
+    /// Remembers a candidate of this side for the offer or accept that is yet to be sent.
+    pub fn keep_candidate(&mut self, candidate: Candidate) {
+        if self.found.len() < MAX_CANDIDATES {
+            self.found.push(candidate);
+        }
+    }
+
+    /// The session is replaced: all that belonged to the old one goes.
+    pub fn next_attempt(&mut self) -> Option<Arc<S>> {
+        self.attempt += 1;
+        self.session_tasks.clear();
+        self.found.clear();
+        self.beat = None;
+        self.session.take()
     }
 
     pub fn add_candidate(&mut self, candidate: Candidate) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use kith_common::call::{CallStats, Medium, Switch};
 use kith_common::failure::Failure;
 use kith_common::ids::PeerId;
+use kith_common::node::Path;
 use kith_common::target::Target;
 use tokio::sync::{mpsc, watch};
 
@@ -17,6 +18,8 @@ pub(super) struct PeerFacts {
     pub name: String,
     /// Where its connection comes from.
     pub ip: Option<IpAddr>,
+    /// How its connection goes; `None` when there is none.
+    pub path: Option<Path>,
     /// For the timeline.
     pub detail: String,
 }
@@ -39,6 +42,7 @@ pub(super) trait MediaSession: Send + Sync + 'static {
     fn connect(&self, remote: TransportParams);
     fn add_candidate(&self, candidate: Candidate);
     fn attach_tunnel(&self, stream: Stream);
+    fn set_tunnel_path(&self, path: Path);
     fn set_clock_offset(&self, offset: ClockOffset);
     fn set_switch(&self, medium: Medium, state: Switch);
     fn set_peer_video_due(&self, pictures: u64);
@@ -68,12 +72,17 @@ impl Network for Net {
     fn facts(&self, peer: PeerId) -> PeerFacts {
         let Some(link) = self.peer(peer) else { return PeerFacts::default() };
         let way = match link.path {
-            kith_common::node::Path::Lan => "connected on the local network",
-            kith_common::node::Path::Direct => "connected directly",
-            kith_common::node::Path::Relayed => "connected through a relay",
-            kith_common::node::Path::Tor => "connected through Tor",
+            Path::Lan => "connected on the local network",
+            Path::Direct => "connected directly",
+            Path::Relayed => "connected through a relay",
+            Path::Tor => "connected through Tor",
         };
-        PeerFacts { name: link.name, ip: link.remote.map(|remote| remote.ip()), detail: way.to_owned() }
+        PeerFacts {
+            name: link.name,
+            ip: link.remote.map(|remote| remote.ip()),
+            path: Some(link.path),
+            detail: way.to_owned(),
+        }
     }
 }
 
@@ -100,6 +109,10 @@ impl MediaSession for Session {
 
     fn attach_tunnel(&self, stream: Stream) {
         Session::attach_tunnel(self, stream);
+    }
+
+    fn set_tunnel_path(&self, path: Path) {
+        Session::set_tunnel_path(self, path);
     }
 
     fn set_clock_offset(&self, offset: ClockOffset) {

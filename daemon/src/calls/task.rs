@@ -9,6 +9,7 @@ use kith_common::clock::MonoTime;
 use kith_common::failure::Failure;
 use kith_common::ids::{CallId, PeerId};
 use kith_common::media::VideoFormat;
+use kith_common::node::Path;
 use kith_common::target::Target;
 use kith_core::call::{BookConfig, CallBook, LinkId, MediaEvent, Signal, Standing};
 use tokio::io::AsyncReadExt as _;
@@ -22,7 +23,7 @@ use super::live::Live;
 use super::ports::{Engine, MediaSession, Network};
 use super::wire::{Body, Message};
 use super::{AutoAnswer, CallPolicy, Echo};
-use crate::media::{SessionEvent, TransportParams};
+use crate::media::{Candidate, SessionEvent, TransportParams};
 use crate::net::{Incoming, Stream};
 
 /// What the tasks around report; a peer that floods is read no faster than this drains.
@@ -298,13 +299,14 @@ impl<N: Network, E: Engine> Task<N, E> {
             Event::Tunnel { peer, wire, stream } => {
                 let call = self.book.find(peer, wire).and_then(|id| self.live.get(&id));
                 if let Some(session) = call.filter(|live| live.beat.is_some()).and_then(|live| live.session.as_ref()) {
-                    session.attach_tunnel(stream);
+                    attach_tunnel(&**session, stream, self.net.facts(peer).path);
                 }
             }
             Event::TunnelOpened { call, attempt, stream } => {
+                let path = self.book.get(call).and_then(|call| call.peer).and_then(|peer| self.net.facts(peer).path);
                 let live = self.live.get(&call).filter(|live| live.attempt == attempt);
                 if let Some(session) = live.and_then(|live| live.session.as_ref()) {
-                    session.attach_tunnel(stream);
+                    attach_tunnel(&**session, stream, path);
                 }
             }
         }
@@ -411,16 +413,21 @@ impl<N: Network, E: Engine> Task<N, E> {
             SessionEvent::Lost => MediaEvent::Lost,
             SessionEvent::Failed(failure) => MediaEvent::Failed(failure),
             SessionEvent::LocalCandidate(candidate) => {
-                if let Some(call) = self.book.get(id)
-                    && let Some(link) = call.link
-                {
-                    let wire = call.wire;
-                    self.say(link, &Message { wire, body: Body::Candidate(candidate) });
-                }
+                self.tell_candidate(id, candidate);
                 return;
             }
         };
         self.book.handle_media(id, event, now());
+    }
+
+    /// The peer hears of an address that was found late; before the offer or the accept it goes along with that.
+    fn tell_candidate(&mut self, id: CallId, candidate: Candidate) {
+        let (Some(call), Some(live)) = (self.book.get(id), self.live.get_mut(&id)) else { return };
+        live.keep_candidate(candidate);
+        if let Some(link) = call.link.filter(|_| call.has_told_transport()) {
+            let wire = call.wire;
+            self.say(link, &Message { wire, body: Body::Candidate(candidate) });
+        }
     }
 
     fn handle_format(&mut self, id: CallId, format: Option<VideoFormat>) {
@@ -471,6 +478,14 @@ impl<N: Network, E: Engine> Task<N, E> {
             self.book.handle_link_lost(link, now());
         }
     }
+}
+
+/// Media over the tunnel goes the way of the connection that carries it.
+fn attach_tunnel(session: &impl MediaSession, stream: Stream, path: Option<Path>) {
+    if let Some(path) = path {
+        session.set_tunnel_path(path);
+    }
+    session.attach_tunnel(stream);
 }
 
 /// The caller's wish, or the daemon's where there is none.

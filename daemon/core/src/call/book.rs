@@ -130,7 +130,8 @@ impl CallBook {
     }
 
     fn ringing_from(&self, peer: PeerId) -> Option<CallId> {
-        let alerting = |call: &&Call| call.peer == Some(peer) && call.phase == Phase::Alerting;
+        // One whose stream is lost cannot be answered now.
+        let alerting = |call: &&Call| call.peer == Some(peer) && call.phase == Phase::Alerting && call.link.is_some();
         self.calls.values().find(alerting).map(|call| call.id)
     }
 
@@ -138,12 +139,7 @@ impl CallBook {
     fn answer_by_calling(&mut self, outgoing: CallId, incoming: CallId, now: Instant) {
         let Some(mut rung) = self.calls.remove(&incoming) else { return };
         let offer = rung.peer.zip(rung.link.take()).zip(rung.remote);
-        let Some(((peer, link), media)) = offer else {
-            // Its stream is being opened again; the dial goes its own way.
-            self.calls.insert(incoming, rung);
-            self.actions.push_back(Action::Connect { call: outgoing });
-            return;
-        };
+        let ((peer, link), media) = offer.expect("a call that rings here has a peer, a stream and what its offer said");
         let offer = Offer { wire: rung.wire, peer, link, kind: rung.kind, media };
         rung.end(endings::answered_by_calling(), now, &mut self.actions);
         self.actions.push_back(Action::Ended { call: Box::new(rung) });

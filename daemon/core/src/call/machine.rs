@@ -141,6 +141,11 @@ impl Call {
         matches!(self.phase, Phase::Connecting | Phase::Active)
     }
 
+    /// Whether the peer knows this side's end of the media path: the offer or the accept is out.
+    pub const fn has_told_transport(&self) -> bool {
+        self.has_offered() || matches!(self.session, Session::Connected)
+    }
+
     /// Which side of the offer this one is.
     pub const fn wire_role(&self) -> WireRole {
         self.role

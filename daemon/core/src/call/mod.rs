@@ -12,11 +12,6 @@ mod endings;
 mod limiter;
 mod machine;
 
-#[cfg(test)]
-mod pair_tests;
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 use kith_common::call::{CallKind, Medium, StageReport, Switch, Transport};

@@ -1,0 +1,249 @@
+//! One node, and a peer that says what the test wants: out of place, too much, too late.
+
+use std::time::{Duration, Instant};
+
+use kith_common::call::{CallKind, CallOptions, CallState, EndReason, Stage, Switch, Transport};
+use kith_common::failure::{Failure, FailureKind};
+use kith_common::node::Path;
+use kith_core::call::{
+    Action, BookConfig, CONNECT_TIMEOUT, CallBook, LinkId, MediaEvent, MediaState, RING_TIMEOUT, Signal, Standing,
+};
+
+use crate::rig::{id, peer};
+
+const MEDIA: MediaState = MediaState { microphone: Switch::On, camera: Switch::On, format: None };
+const SECOND: Duration = Duration::from_secs(1);
+
+fn book() -> CallBook {
+    CallBook::new(BookConfig { local: peer(1), max_calls: 1 })
+}
+
+fn drain(book: &mut CallBook) -> Vec<Action> {
+    std::iter::from_fn(|| book.poll_action()).collect()
+}
+
+fn offer() -> Signal {
+    Signal::Offer { kind: CallKind::Video, media: MEDIA }
+}
+
+fn sent(actions: &[Action]) -> Vec<&Signal> {
+    let signal = |action| match action {
+        &Action::Send { ref signal, .. } => Some(signal),
+        _ => None,
+    };
+    actions.iter().filter_map(signal).collect()
+}
+
+fn endings(actions: &[Action]) -> Vec<(EndReason, Option<Stage>)> {
+    let ending = |action| match action {
+        &Action::Ended { ref call } => call.ending.as_ref().map(|ending| (ending.reason, ending.failed_stage)),
+        _ => None,
+    };
+    actions.iter().filter_map(ending).collect()
+}
+
+/// Rings, is answered, and waits for media.
+fn connecting(now: Instant) -> CallBook {
+    let mut book = book();
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    book.handle_media_open(id(1), now);
+    book.answer(id(1), CallOptions::default(), now).expect("it rings");
+    drain(&mut book);
+    book
+}
+
+#[test]
+fn nothing_of_camera_or_microphone_starts_before_the_answer() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    book.handle_media_open(id(1), now);
+    let actions = drain(&mut book);
+    assert!(!actions.iter().any(|action| matches!(action, Action::ConnectMedia { .. })), "{actions:?}");
+    assert_eq!(sent(&actions), [&Signal::Ringing]);
+    book.answer(id(1), CallOptions::default(), now).expect("it rings");
+    assert!(drain(&mut book).iter().any(|action| matches!(action, Action::ConnectMedia { .. })));
+}
+
+#[test]
+fn a_second_caller_hears_busy_and_the_first_call_goes_on() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    drain(&mut book);
+    book.handle_signal(LinkId(2), peer(3), id(2), offer(), Standing::Ring, now);
+    let actions = drain(&mut book);
+    assert_eq!(sent(&actions), [&Signal::Busy]);
+    assert!(matches!(actions.last(), Some(Action::CloseLink { link: LinkId(2) })));
+    assert_eq!(book.iter().count(), 1);
+}
+
+#[test]
+fn a_peer_that_rings_a_thousand_times_is_heard_ten_times() {
+    let (mut book, now) = (book(), Instant::now());
+    let mut rang = 0;
+    for n in 0..1000_u64 {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&n.to_le_bytes());
+        let call = kith_common::ids::CallId::from_bytes(bytes);
+        book.handle_signal(LinkId(n), peer(2), call, offer(), Standing::Ring, now);
+        book.handle_signal(LinkId(n), peer(2), call, Signal::Cancel, Standing::Ring, now);
+        let actions = drain(&mut book);
+        rang += actions.iter().filter(|action| matches!(action, Action::New { .. })).count();
+        assert_eq!(book.iter().count(), 0);
+    }
+    assert_eq!(rang, 10);
+    // Others are not affected, and the peer may ring again later.
+    book.handle_signal(LinkId(5000), peer(3), id(1), offer(), Standing::Ring, now);
+    assert_eq!(book.iter().count(), 1);
+    book.hang_up_all(now);
+    book.handle_signal(LinkId(5001), peer(2), id(2), offer(), Standing::Ring, now + SECOND * 7);
+    assert_eq!(book.iter().count(), 1);
+}
+
+#[test]
+fn an_offer_that_comes_twice_rings_once() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    drain(&mut book);
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    book.handle_signal(LinkId(1), peer(2), id(2), offer(), Standing::Ring, now);
+    assert!(sent(&drain(&mut book)).is_empty());
+    book.hang_up_all(now);
+    drain(&mut book);
+    book.handle_signal(LinkId(2), peer(2), id(1), offer(), Standing::Ring, now);
+    assert!(!drain(&mut book).iter().any(|action| matches!(action, Action::New { .. })));
+}
+
+#[test]
+fn a_stranger_cannot_touch_somebody_elses_call() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    for signal in [Signal::HangUp { reason: String::new() }, Signal::Cancel, Signal::Media(MEDIA), offer()] {
+        book.handle_signal(LinkId(9), peer(3), id(1), signal, Standing::Ring, now);
+        assert_eq!(book.get(id(1)).map(kith_core::call::Call::state), Some(CallState::Connecting));
+        assert_eq!(book.get(id(1)).and_then(|call| call.link), Some(LinkId(1)));
+    }
+}
+
+#[test]
+fn messages_out_of_place_change_nothing() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    for signal in [
+        offer(),
+        Signal::Ringing,
+        Signal::Accept { media: MEDIA },
+        Signal::Busy,
+        Signal::Blocked,
+        Signal::Decline,
+        Signal::TimedOut,
+    ] {
+        book.handle_signal(LinkId(1), peer(2), id(1), signal, Standing::Ring, now);
+        assert_eq!(book.get(id(1)).map(kith_core::call::Call::state), Some(CallState::Connecting));
+    }
+    assert!(endings(&drain(&mut book)).is_empty());
+}
+
+#[test]
+fn without_a_path_the_call_fails_after_the_connect_time_out_and_says_so() {
+    let start = Instant::now();
+    let mut book = connecting(start);
+    let mut now = start;
+    while now < start + CONNECT_TIMEOUT {
+        book.handle_heard(id(1), now);
+        book.handle_timeout(now);
+        assert!(endings(&drain(&mut book)).is_empty());
+        now += SECOND;
+    }
+    book.handle_timeout(now);
+    let actions = drain(&mut book);
+    assert_eq!(endings(&actions), [(EndReason::Failed, Some(Stage::Path))]);
+    assert!(matches!(sent(&actions)[..], [Signal::Failed(_)]));
+}
+
+#[test]
+fn a_media_session_that_fails_ends_the_call_with_its_stage_and_advice() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    book.handle_media(id(1), MediaEvent::Path { path: Path::Lan, transport: Transport::Udp }, now);
+    let failure = Failure::new(FailureKind::Internal, "The decoder died.").advise("Call again.");
+    book.handle_media(id(1), MediaEvent::Failed(failure), now);
+    assert_eq!(endings(&drain(&mut book)), [(EndReason::Failed, Some(Stage::FirstPacket))]);
+}
+
+#[test]
+fn a_path_without_pictures_is_active_after_a_moment() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    book.handle_media(id(1), MediaEvent::Path { path: Path::Lan, transport: Transport::Udp }, now);
+    book.handle_timeout(now + SECOND);
+    assert_eq!(book.get(id(1)).map(kith_core::call::Call::state), Some(CallState::Connecting));
+    book.handle_timeout(now + SECOND * 2);
+    assert_eq!(book.get(id(1)).map(kith_core::call::Call::state), Some(CallState::Active));
+}
+
+#[test]
+fn a_peer_without_a_camera_is_active_with_its_first_sound() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    let quiet = MediaState { camera: Switch::Off, ..MEDIA };
+    book.handle_signal(LinkId(1), peer(2), id(1), Signal::Media(quiet), Standing::Ring, now);
+    book.handle_media(id(1), MediaEvent::Path { path: Path::Lan, transport: Transport::Udp }, now);
+    book.handle_media(id(1), MediaEvent::FirstPacket, now);
+    assert_eq!(book.get(id(1)).map(kith_core::call::Call::state), Some(CallState::Active));
+}
+
+#[test]
+fn a_missed_call_tells_the_caller_and_has_a_sentence() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    drain(&mut book);
+    book.handle_timeout(now + RING_TIMEOUT);
+    let actions = drain(&mut book);
+    assert_eq!(sent(&actions), [&Signal::TimedOut]);
+    assert_eq!(endings(&actions), [(EndReason::Timeout, Some(Stage::Accept))]);
+}
+
+#[test]
+fn calling_the_peer_that_rings_here_answers_it() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    book.handle_media_open(id(1), now);
+    drain(&mut book);
+    book.dial(id(5), Some(peer(2)), CallOptions::default(), now);
+    book.handle_media_open(id(5), now);
+    let actions = drain(&mut book);
+    assert!(sent(&actions).iter().any(|signal| matches!(signal, Signal::Accept { .. })), "{actions:?}");
+    assert_eq!(endings(&actions), [(EndReason::Local, None)]);
+    assert_eq!(book.get(id(5)).map(|call| (call.wire, call.state())), Some((id(1), CallState::Connecting)));
+}
+
+#[test]
+fn a_second_call_of_ones_own_is_refused_while_one_goes_on() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    book.dial(id(5), Some(peer(3)), CallOptions::default(), now);
+    assert_eq!(endings(&drain(&mut book)), [(EndReason::Busy, None)]);
+    assert_eq!(book.iter().count(), 1);
+}
+
+#[test]
+fn answering_by_voice_leaves_the_camera_off() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    let voice = CallOptions { kind: Some(CallKind::Voice), ..CallOptions::default() };
+    book.answer(id(1), voice, now).expect("it rings");
+    assert_eq!(book.get(id(1)).map(|call| call.local.camera), Some(Switch::Off));
+    assert!(book.answer(id(1), voice, now).is_err());
+}
+
+#[test]
+fn what_a_peer_gives_as_its_reason_is_shown_in_one_short_line() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    let text = format!("bad\nnews {}", "x".repeat(60_000));
+    book.handle_signal(LinkId(1), peer(2), id(1), Signal::Failed(text), Standing::Ring, now);
+    let actions = drain(&mut book);
+    let Some(Action::Ended { call }) = actions.last() else { panic!("{actions:?}") };
+    let detail = call.ending.as_ref().map(|ending| ending.detail.clone()).expect("it has ended");
+    assert!(detail.len() < 300 && !detail.contains('\n'), "{detail}");
+}
