@@ -27,19 +27,19 @@ fn offer() -> Signal {
 }
 
 fn sent(actions: &[Action]) -> Vec<&Signal> {
-    let signal = |action| match action {
-        &Action::Send { ref signal, .. } => Some(signal),
+    let signals = actions.iter().filter_map(|action| match action {
+        Action::Send { signal, .. } => Some(signal),
         _ => None,
-    };
-    actions.iter().filter_map(signal).collect()
+    });
+    signals.collect()
 }
 
 fn endings(actions: &[Action]) -> Vec<(EndReason, Option<Stage>)> {
-    let ending = |action| match action {
-        &Action::Ended { ref call } => call.ending.as_ref().map(|ending| (ending.reason, ending.failed_stage)),
+    let endings = actions.iter().filter_map(|action| match action {
+        Action::Ended { call } => call.ending.as_ref().map(|ending| (ending.reason, ending.failed_stage)),
         _ => None,
-    };
-    actions.iter().filter_map(ending).collect()
+    });
+    endings.collect()
 }
 
 /// Rings, is answered, and waits for media.
