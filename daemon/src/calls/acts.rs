@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kith_common::call::{CallKind, CallState, Direction, EndReason, Medium, StageReport, Switch};
+use kith_common::call::{CallKind, CallState, Direction, EncoderChoice, EndReason, Medium, StageReport, Switch};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::{CallId, PeerId};
 use kith_core::call::{Action, Call, LinkId, Signal, WireRole};
@@ -35,7 +35,9 @@ impl<N: Network, E: Engine> Task<N, E> {
             match action {
                 Action::Connect { call } => self.connect(call),
                 Action::OpenLink { call, peer } => self.open_link(call, peer),
-                Action::OpenMedia { call, wire, kind, role } => self.open_media(call, wire, kind, role),
+                Action::OpenMedia { call, wire, kind, role, encoder } => {
+                    self.open_media(call, wire, kind, role, encoder);
+                }
                 Action::Send { link, peer, wire, signal } => self.send(link, peer, wire, signal),
                 // The writer closes the stream when all is written.
                 Action::CloseLink { link } => drop(self.links.remove(&link)),
@@ -69,7 +71,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         }));
     }
 
-    fn open_media(&mut self, id: CallId, wire: CallId, kind: CallKind, role: WireRole) {
+    fn open_media(&mut self, id: CallId, wire: CallId, kind: CallKind, role: WireRole, encoder: EncoderChoice) {
         let peer = self.book.get(id).and_then(|call| call.peer);
         let lan_peer = peer.and_then(|peer| self.net.facts(peer).ip);
         let Some(live) = self.live.get_mut(&id) else { return };
@@ -85,7 +87,7 @@ impl<N: Network, E: Engine> Task<N, E> {
             WireRole::Caller => Role::Caller,
             WireRole::Callee => Role::Callee,
         };
-        let spec = SessionSpec { call: wire, kind, role, hub: live.hub.clone(), encoder: live.encoder, lan_peer };
+        let spec = SessionSpec { call: wire, kind, role, hub: live.hub.clone(), encoder, lan_peer };
         let (engine, events, attempt) = (self.engine.clone(), self.events.clone(), live.attempt);
         live.keep_with_session(tokio::spawn(async move {
             let outcome = engine.open(spec).await;
@@ -218,7 +220,10 @@ impl<N: Network, E: Engine> Task<N, E> {
         let Some(mut live) = self.live.remove(&call.id) else { return };
         if let Some(ending) = &call.ending {
             let (reason, stage) = (ending.reason, ending.failed_stage);
-            live.span.in_scope(|| tracing::info!(?reason, ?stage, "the call ends: {}", ending.detail));
+            live.span.in_scope(|| {
+                tracing::info!(?reason, ?stage, "the call ends");
+                tracing::debug!("because: {}", ending.detail);
+            });
         }
         // An incoming call that ends because the person called back hands its media path on.
         let answered = call.ending.as_ref().is_some_and(|ending| ending.reason == EndReason::Local);

@@ -204,20 +204,18 @@ impl CallHandle {
     }
 }
 
-/// Waits for a change without marking it as seen: that is for whoever reports it.
+/// Waits for a change. A call that is forgotten changes no more; the directory says when it goes.
 async fn changed(info: &mut watch::Receiver<CallInfo>) {
-    match info.changed().await {
-        Ok(()) => info.mark_changed(),
-        // A call that is forgotten changes no more; the directory says when it goes.
-        Err(_) => std::future::pending().await,
+    if info.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
 /// Follows all calls. Changes of one call that come faster than they are taken become one.
 pub struct CallsFeed {
     directory: watch::Receiver<Directory>,
-    /// What has been reported, by age.
-    seen: HashMap<u64, watch::Receiver<CallInfo>>,
+    /// What has been reported of each call, by age; to wait for a change is not to have reported it.
+    seen: HashMap<u64, (CallInfo, watch::Receiver<CallInfo>)>,
     first: bool,
 }
 
@@ -232,7 +230,7 @@ impl CallsFeed {
             if let Some(found) = self.pending() {
                 return Some(found);
             }
-            let changes = self.seen.values_mut().map(|info| Box::pin(changed(info)));
+            let changes = self.seen.values_mut().map(|(_, info)| Box::pin(changed(info)));
             let open = changes.collect::<Vec<_>>();
             if open.is_empty() {
                 self.directory.changed().await.ok()?;
@@ -250,20 +248,22 @@ impl CallsFeed {
         self.seen.retain(|age, _| directory.contains_key(age));
         let first = std::mem::replace(&mut self.first, false);
         for (age, handle) in directory.iter() {
-            let Some(known) = self.seen.get_mut(age) else {
+            let Some((reported, info)) = self.seen.get_mut(age) else {
                 let mut info = handle.info();
                 let now = info.borrow_and_update().clone();
                 let old = first && now.state == CallState::Ended;
-                self.seen.insert(*age, info);
+                self.seen.insert(*age, (now.clone(), info));
                 if old {
                     continue;
                 }
-                // Others may be new as well: the next call looks again.
+                // Others may be old as well: the next look still is the first at them.
                 self.first = first;
                 return Some((now, handle.clone()));
             };
-            if known.has_changed().unwrap_or(false) {
-                return Some((known.borrow_and_update().clone(), handle.clone()));
+            let now = info.borrow_and_update();
+            if *now != *reported {
+                reported.clone_from(&now);
+                return Some((reported.clone(), handle.clone()));
             }
         }
         None

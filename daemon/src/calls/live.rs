@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kith_common::call::{CallInfo, CallState, EncoderChoice, Switch};
+use kith_common::call::{CallInfo, CallState, Switch};
 use kith_common::clock::{MonoTime, unix_ms};
 use kith_common::target::Target;
 use kith_core::call::Call;
@@ -70,7 +70,6 @@ pub(super) struct Live<S> {
     pub hub: Hub,
     pub publish: Publish,
     pub target: Option<Target>,
-    pub encoder: EncoderChoice,
     pub session: Option<Arc<S>>,
     /// Counts the sessions opened for this call: what an earlier one reports is not its business any more.
     pub attempt: u64,
@@ -111,7 +110,6 @@ impl<S: MediaSession> Live<S> {
             hub,
             publish,
             target: None,
-            encoder,
             session: None,
             attempt: 0,
             remote: None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kith_common::call::{CallKind, CallOptions, Direction, EncoderChoice, Medium, Switch};
+use kith_common::call::{CallKind, CallOptions, Direction, Medium, Switch};
 use kith_common::clock::MonoTime;
 use kith_common::failure::Failure;
 use kith_common::ids::{CallId, PeerId};
@@ -99,7 +99,11 @@ impl<N: Network, E: Engine> Task<N, E> {
     ) -> impl Future<Output = ()> + Send {
         let (events, news) = mpsc::channel(EVENT_QUEUE);
         let task = Self {
-            book: CallBook::new(BookConfig { local: net.peer_id(), max_calls: policy.max_calls }),
+            book: CallBook::new(BookConfig {
+                local: net.peer_id(),
+                max_calls: policy.max_calls,
+                encoder: policy.encoder,
+            }),
             net,
             engine,
             policy,
@@ -177,9 +181,6 @@ impl<N: Network, E: Engine> Task<N, E> {
         match command {
             Command::Dial { handle, publish, target, options } => self.dial(handle, publish, target, options),
             Command::Answer { id, options, reply } => {
-                if let Some(live) = self.live.get_mut(&id) {
-                    live.encoder = choose(options.encoder, self.policy.encoder);
-                }
                 let _ = reply.send(self.book.answer(id, options, now()));
             }
             Command::Decline { id, reply } | Command::HangUp { id, reply } => {
@@ -207,7 +208,7 @@ impl<N: Network, E: Engine> Task<N, E> {
             Target::Peer(peer) => (Some(*peer), ""),
             Target::Address(_) | Target::Ip { .. } => (None, "an address"),
         };
-        self.enter(handle, publish, choose(options.encoder, self.policy.encoder));
+        self.enter(handle, publish);
         if let Some(live) = self.live.get_mut(&id) {
             live.target = Some(target);
         }
@@ -218,14 +219,14 @@ impl<N: Network, E: Engine> Task<N, E> {
     }
 
     /// A call begins: clients can see it from now on.
-    fn enter(&mut self, handle: CallHandle, publish: Publish, encoder: EncoderChoice) {
+    fn enter(&mut self, handle: CallHandle, publish: Publish) {
         let (id, hub, age) = (handle.id, handle.hub.clone(), self.next_age);
         self.next_age += 1;
         self.directory.send_modify(|directory| {
             Arc::make_mut(directory).insert(age, handle);
         });
         let span = tracing::info_span!("call", %id);
-        let mut live = Live::new(age, hub.clone(), publish, encoder, span, now());
+        let mut live = Live::new(age, hub.clone(), publish, span, now());
         let events = self.events.clone();
         live.keep(tokio::spawn(async move {
             let mut formats = hub.video_format();
@@ -245,7 +246,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         // Without a sender every handle is gone, and with them whoever could see the call.
         let Some(commands) = self.commands.upgrade() else { return };
         let (handle, publish) = CallHandle::new(first_info(id, Direction::Incoming, kind), commands);
-        self.enter(handle, publish, self.policy.encoder);
+        self.enter(handle, publish);
         let unattended = peer.is_some_and(|peer| self.standing(peer) == Standing::AutoAnswer);
         if let Some(live) = self.live.get_mut(&id) {
             live.unattended = unattended;
@@ -486,11 +487,6 @@ fn attach_tunnel(session: &impl MediaSession, stream: Stream, path: Option<Path>
         session.set_tunnel_path(path);
     }
     session.attach_tunnel(stream);
-}
-
-/// The caller's wish, or the daemon's where there is none.
-fn choose(wanted: EncoderChoice, configured: EncoderChoice) -> EncoderChoice {
-    if wanted == EncoderChoice::Auto { configured } else { wanted }
 }
 
 /// For [`Task::directory`].

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use kith_common::call::{CallKind, CallOptions, Direction, EndReason, Medium, Stage, Switch};
+use kith_common::call::{CallKind, CallOptions, Direction, EncoderChoice, EndReason, Medium, Stage, Switch};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::{CallId, PeerId};
 use kith_common::media::VideoFormat;
@@ -18,6 +18,8 @@ pub struct BookConfig {
     pub local: PeerId,
     /// Calls at once, in both directions together.
     pub max_calls: usize,
+    /// For calls whose options say `Auto`.
+    pub encoder: EncoderChoice,
 }
 
 /// How a caller is received.
@@ -110,7 +112,7 @@ impl CallBook {
         let camera = if kind == CallKind::Voice { Switch::Off } else { options.camera };
         let local = MediaState { microphone: options.microphone, camera, format: None };
         let mut call = Call::new(id, Direction::Outgoing, kind, local, now);
-        call.peer = peer;
+        (call.peer, call.encoder) = (peer, self.encoder(options.encoder));
         let meets = peer.and_then(|peer| self.ringing_from(peer));
         if peer == Some(self.config.local) {
             call.end(endings::own_id(), now, &mut self.actions);
@@ -127,6 +129,11 @@ impl CallBook {
             self.answer_by_calling(id, incoming, now);
         }
         self.sweep();
+    }
+
+    /// The person's choice, or the daemon's where there is none.
+    fn encoder(&self, wanted: EncoderChoice) -> EncoderChoice {
+        if wanted == EncoderChoice::Auto { self.config.encoder } else { wanted }
     }
 
     fn ringing_from(&self, peer: PeerId) -> Option<CallId> {
@@ -166,7 +173,11 @@ impl CallBook {
         if let Some(peer) = call.peer {
             self.limiter.refund(peer);
         }
-        self.with(id, |call, actions| call.answer(now, actions));
+        let encoder = self.encoder(options.encoder);
+        self.with(id, |call, actions| {
+            call.choose_encoder(encoder, now, actions);
+            call.answer(now, actions);
+        });
         Ok(())
     }
 
@@ -385,6 +396,7 @@ impl CallBook {
             format: None,
         };
         let mut call = Call::new(id, Direction::Incoming, offer.kind, local, now);
+        call.encoder = self.config.encoder;
         self.actions.push_back(Action::New { call: id });
         call.take_offer(offer, now, &mut self.actions);
         call.send(Signal::Ringing, &mut self.actions);

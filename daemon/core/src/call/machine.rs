@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use kith_common::call::{
-    CallKind, CallState, Direction, EndReason, Ending, Medium, Stage, StageReport, Switch, Transport,
+    CallKind, CallState, Direction, EncoderChoice, EndReason, Ending, Medium, Stage, StageReport, Switch, Transport,
 };
 use kith_common::ids::{CallId, PeerId};
 use kith_common::node::Path;
@@ -55,6 +55,8 @@ pub struct Call {
     pub peer: Option<PeerId>,
     pub direction: Direction,
     pub kind: CallKind,
+    /// The daemon's choice where nobody chose.
+    pub encoder: EncoderChoice,
     pub phase: Phase,
     /// When what clients see as the state began.
     pub since: Instant,
@@ -97,6 +99,7 @@ impl Call {
             peer: None,
             direction,
             kind,
+            encoder: EncoderChoice::Auto,
             phase: if outgoing { Phase::Dialing } else { Phase::Alerting },
             since: now,
             started: now,
@@ -206,7 +209,8 @@ impl Call {
     pub(super) fn open_session(&mut self, now: Instant, actions: &mut Actions) {
         self.session = Session::Opening;
         self.session_since = now;
-        actions.push_back(Action::OpenMedia { call: self.id, wire: self.wire, kind: self.kind, role: self.role });
+        let Self { id: call, wire, kind, role, encoder, .. } = *self;
+        actions.push_back(Action::OpenMedia { call, wire, kind, role, encoder });
     }
 
     /// A stream for this call is open, by this side's doing or because the peer speaks on a new one.
@@ -277,13 +281,20 @@ impl Call {
         self.open_session(now, actions);
     }
 
+    /// Another encoder than the session was opened with: it is opened anew.
+    pub(super) fn choose_encoder(&mut self, encoder: EncoderChoice, now: Instant, actions: &mut Actions) {
+        if std::mem::replace(&mut self.encoder, encoder) != encoder && self.session != Session::None {
+            self.open_session(now, actions);
+        }
+    }
+
     /// A person, the policy or a collision accepts.
     pub(super) fn answer(&mut self, now: Instant, actions: &mut Actions) {
         self.report(Stage::Accept, "", now, actions);
         self.answered = true;
         self.heard = now;
         self.enter(Phase::Connecting, now, actions);
-        if self.session == Session::Ready && now.saturating_duration_since(self.session_since) > MEDIA_FRESH {
+        if matches!(self.session, Session::Ready) && now.saturating_duration_since(self.session_since) > MEDIA_FRESH {
             self.open_session(now, actions);
         }
         self.proceed(now, actions);

@@ -14,7 +14,7 @@ mod machine;
 
 use std::time::Duration;
 
-use kith_common::call::{CallKind, Medium, StageReport, Switch, Transport};
+use kith_common::call::{CallKind, EncoderChoice, Medium, StageReport, Switch, Transport};
 use kith_common::failure::Failure;
 use kith_common::ids::{CallId, PeerId};
 use kith_common::media::VideoFormat;
@@ -140,6 +140,7 @@ pub enum Action {
         wire: CallId,
         kind: CallKind,
         role: WireRole,
+        encoder: EncoderChoice,
     },
     /// Say this; with no link, on a stream opened for the purpose. Offer and Accept go with the transport parameters.
     Send {

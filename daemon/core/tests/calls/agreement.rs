@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kith_common::call::{CallOptions, CallState, Medium, Switch};
+use kith_common::call::{CallOptions, CallState, EncoderChoice, Medium, Switch};
 use kith_core::call::{CallBook, LinkId, MediaEvent, MediaState, Signal, Standing};
 use proptest::prelude::*;
 
@@ -142,7 +142,7 @@ proptest! {
         said in prop::collection::vec((0..4_u64, 2..5_u8, 0..6_u8, 0..13_u8, 0..5000_u64), 1..200),
     ) {
         let world = World::new(2);
-        let mut book = CallBook::new(kith_core::call::BookConfig { local: peer(1), max_calls: 2 });
+        let mut book = CallBook::new(kith_core::call::BookConfig { local: peer(1), max_calls: 2, encoder: EncoderChoice::Auto });
         let mut now = world.now;
         let media = MediaState { microphone: Switch::On, camera: Switch::Off, format: None };
         for (link, from, wire, what, wait) in said {

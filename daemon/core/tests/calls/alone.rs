@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kith_common::call::{CallKind, CallOptions, CallState, EndReason, Stage, Switch, Transport};
+use kith_common::call::{CallKind, CallOptions, CallState, EncoderChoice, EndReason, Stage, Switch, Transport};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
 use kith_core::call::{
@@ -15,7 +15,7 @@ const MEDIA: MediaState = MediaState { microphone: Switch::On, camera: Switch::O
 const SECOND: Duration = Duration::from_secs(1);
 
 fn book() -> CallBook {
-    CallBook::new(BookConfig { local: peer(1), max_calls: 1 })
+    CallBook::new(BookConfig { local: peer(1), max_calls: 1, encoder: EncoderChoice::Auto })
 }
 
 fn drain(book: &mut CallBook) -> Vec<Action> {
@@ -234,6 +234,21 @@ fn answering_by_voice_leaves_the_camera_off() {
     book.answer(id(1), voice, now).expect("it rings");
     assert_eq!(book.get(id(1)).map(|call| call.local.camera), Some(Switch::Off));
     assert!(book.answer(id(1), voice, now).is_err());
+}
+
+#[test]
+fn answering_with_another_encoder_opens_the_session_anew() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    book.handle_media_open(id(1), now);
+    drain(&mut book);
+    let rav1e = CallOptions { encoder: EncoderChoice::Rav1e, ..CallOptions::default() };
+    book.answer(id(1), rav1e, now).expect("it rings");
+    let actions = drain(&mut book);
+    assert!(actions.iter().any(|action| matches!(action, Action::OpenMedia { encoder: EncoderChoice::Rav1e, .. })));
+    assert!(sent(&actions).is_empty(), "the accept waits for the new session: {actions:?}");
+    book.handle_media_open(id(1), now);
+    assert!(matches!(sent(&drain(&mut book))[..], [Signal::Accept { .. }]));
 }
 
 #[test]

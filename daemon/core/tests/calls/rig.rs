@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use kith_common::call::{CallOptions, CallState, EndReason, Stage, Transport};
+use kith_common::call::{CallOptions, CallState, EncoderChoice, EndReason, Stage, Transport};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::{CallId, PeerId};
 use kith_common::node::Path;
@@ -62,7 +62,7 @@ impl World {
     pub fn new(max_calls: usize) -> Self {
         let now = Instant::now();
         let node = |n: u8| Node {
-            book: CallBook::new(BookConfig { local: peer(n), max_calls }),
+            book: CallBook::new(BookConfig { local: peer(n), max_calls, encoder: EncoderChoice::Auto }),
             me: peer(n),
             standing: Standing::Ring,
             ended: Vec::new(),
@@ -131,7 +131,7 @@ impl World {
     pub fn kill(&mut self, node: usize) {
         let me = self.nodes[node].me;
         let max_calls = 1;
-        self.nodes[node].book = CallBook::new(BookConfig { local: me, max_calls });
+        self.nodes[node].book = CallBook::new(BookConfig { local: me, max_calls, encoder: EncoderChoice::Auto });
         self.nodes[node].connected.clear();
         self.nodes[node].links.clear();
         self.queue.retain(|_, (to, _)| *to != node);
