@@ -97,14 +97,7 @@ pub(super) struct Live<S> {
 }
 
 impl<S: MediaSession> Live<S> {
-    pub fn new(
-        age: u64,
-        hub: Hub,
-        publish: Publish,
-        encoder: EncoderChoice,
-        span: tracing::Span,
-        now: Instant,
-    ) -> Self {
+    pub fn new(age: u64, hub: Hub, publish: Publish, span: tracing::Span, now: Instant) -> Self {
         Self {
             age,
             hub,

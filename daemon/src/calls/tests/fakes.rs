@@ -153,10 +153,6 @@ pub struct FakeEngine {
 }
 
 impl FakeEngine {
-    pub fn opened(&self) -> usize {
-        lock(&self.sessions).len()
-    }
-
     /// Looks at the newest session.
     pub fn last<T>(&self, look: impl FnOnce(&Record) -> T) -> Option<T> {
         let last = lock(&self.sessions).last().cloned()?;
