@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kith_common::call::{CallKind, CallOptions, Switch};
+use kith_common::call::{CallKind, CallOptions, EncoderChoice, Switch};
 use kith_common::ids::{CallId, PeerId};
 use kith_core::call::{BookConfig, CallBook, LinkId, MediaEvent, MediaState, Signal, Standing};
 use kith_core::jitter::{JitterBuffer, SoundPacket};
@@ -46,7 +46,7 @@ pub fn call_machine() -> Figure {
     const STEPS: u32 = 5;
     let local = PeerId::from_public_key([1; 32]);
     let start = Instant::now();
-    let mut book = CallBook::new(BookConfig { local, max_calls: 4 });
+    let mut book = CallBook::new(BookConfig { local, max_calls: 4, encoder: EncoderChoice::Auto });
     let cost = nanoseconds_each(CALLS * STEPS, || {
         for n in 0..CALLS {
             // Another peer and another minute each time, or the limit on rings would answer.
