@@ -39,6 +39,7 @@ use super::tunnel::{Frame, HEARS_UDP, Tunnel};
 const TICK: Duration = Duration::from_millis(25);
 /// The same until the first picture is there, so that it is reported when it comes.
 const FIRST_TICK: Duration = Duration::from_millis(5);
+const STARTING: Duration = Duration::from_secs(2);
 /// Packets handled before other tasks get a turn.
 const BATCH: usize = 32;
 /// A path that is not there by now will not come.
@@ -475,6 +476,7 @@ impl Driver {
             && current != self.reported_path
         {
             self.reported_path = current;
+            tracing::info!(?path, ?transport, "media path");
             self.figures.set_path(path, transport);
             self.emit(SessionEvent::Path { path, transport });
         }
@@ -482,7 +484,9 @@ impl Driver {
 
     fn handle_tick(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
-        self.next_tick = now + if self.first_frame { TICK } else { FIRST_TICK };
+        let starting =
+            matches!(self.phase, Phase::Connected { since } if now.saturating_duration_since(since) < STARTING);
+        self.next_tick = now + if starting && !self.first_frame { FIRST_TICK } else { TICK };
         self.setup.candidates.ask(&self.setup.port, &mut self.setup.registration, now);
         if let Phase::Connecting { since } = self.phase
             && now.saturating_duration_since(since) > CONNECT_DEADLINE
