@@ -3,7 +3,6 @@
 
 mod events;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -13,7 +12,7 @@ use iced::{Element, Fill, Subscription, Task, Theme, window};
 use kith_common::call::{CallKind, CallOptions, CallState, Switch};
 use kith_common::ids::CallId;
 use kith_common::media::VideoFormat;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use crate::capture::{Change, Hardware, Notice, Studio};
 use crate::link::{Command, Commander, Event, Test};
@@ -21,10 +20,10 @@ use crate::playback::{Playback, Ring};
 use crate::screen::{call, devices, ended, home, incoming, sidebar};
 use crate::session::Memory;
 use crate::theme;
-use crate::widget::video::VideoSlot;
+use crate::widget::video::{Bell, Role, VideoSlot};
 
-/// Pictures are drawn at most this often: two sources of 30 a second need not cost 60 drawings.
-const REDRAW: Duration = Duration::from_millis(20);
+/// Pictures are drawn at most this often: no screen or eye follows more.
+const REDRAW: Duration = Duration::from_millis(15);
 /// A closing window gives the hang-up this long to leave.
 const GOODBYE: Duration = Duration::from_millis(400);
 
@@ -77,14 +76,13 @@ pub struct App {
     cancelled_test: Option<()>,
     /// The test calls of late.
     tests: Vec<CallId>,
-    scale: f32,
 }
 
 /// What a new application listens to besides its widgets.
 pub struct Streams {
     pub events: BoxStream<'static, Event>,
     pub notices: mpsc::Receiver<Notice>,
-    pub bell: Arc<Notify>,
+    pub bell: Bell,
 }
 
 fn stream<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl futures::Stream<Item = T> + Send + 'static {
@@ -97,7 +95,7 @@ impl Streams {
         let bell = self.bell;
         let pictures = futures::stream::unfold(bell, async |bell| {
             tokio::time::sleep(REDRAW).await;
-            bell.notified().await;
+            bell.rung().await;
             Some(((), bell))
         });
         Task::batch([
@@ -131,9 +129,9 @@ pub struct Parts {
 
 impl App {
     /// The application, and what its devices and pictures report through.
-    pub fn new(parts: Parts) -> (Self, mpsc::Receiver<Notice>, Arc<Notify>) {
-        let bell = Arc::new(Notify::new());
-        let (studio, notices) = Studio::new(parts.hardware, Arc::clone(&bell));
+    pub fn new(parts: Parts) -> (Self, mpsc::Receiver<Notice>, Bell) {
+        let bell = Bell::default();
+        let (studio, notices) = Studio::new(parts.hardware, bell.clone());
         studio.look_around();
         let app = Self {
             commander: parts.commander,
@@ -142,7 +140,7 @@ impl App {
             screen: Screen::Home,
             incoming: None,
             studio,
-            remote: VideoSlot::new(Arc::clone(&bell)),
+            remote: VideoSlot::new(bell.clone(), Role::Leads),
             playback: Playback::default(),
             ring: None,
             memory: parts.memory,
@@ -154,19 +152,8 @@ impl App {
             copied: None,
             cancelled_test: None,
             tests: Vec::new(),
-            scale: 1.0,
         };
         (app, notices, bell)
-    }
-
-    #[must_use]
-    pub fn with_scale(mut self, scale: f32) -> Self {
-        self.scale = scale;
-        self
-    }
-
-    pub fn scale(&self) -> f32 {
-        self.scale
     }
 
     pub fn title(&self) -> String {

@@ -6,8 +6,6 @@
 mod outlet;
 mod test_source;
 
-use std::sync::Arc;
-
 use kith_capture::{
     Camera, CameraEvent, CameraId, CaptureError, Devices, EchoReference, Microphone, MicrophoneEvent, Processing,
     SoundDeviceId, Speaker, SpeakerEvent, SpeakerInput,
@@ -15,9 +13,9 @@ use kith_capture::{
 use kith_common::call::{Medium, Switch};
 use kith_common::client::{AudioSender, Gone, VideoSender};
 use kith_common::media::{Size, VideoFormat};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
-use crate::widget::video::VideoSlot;
+use crate::widget::video::{Bell, Role, VideoSlot};
 use outlet::Outlet;
 use test_source::TestSource;
 
@@ -144,13 +142,13 @@ fn test_format() -> VideoFormat {
 }
 
 impl Studio {
-    pub fn new(hardware: Hardware, bell: Arc<Notify>) -> (Self, mpsc::Receiver<Notice>) {
+    pub fn new(hardware: Hardware, bell: Bell) -> (Self, mpsc::Receiver<Notice>) {
         let (notices, receiver) = mpsc::channel(NOTICES);
         let studio = Self {
             hardware,
             notices: notices.clone(),
             reference: EchoReference::default(),
-            own: VideoSlot::new(bell),
+            own: VideoSlot::new(bell, Role::Follows),
             devices: (hardware == Hardware::None).then(Devices::default),
             camera_choice: Choice::Automatic,
             microphone_choice: Choice::Automatic,

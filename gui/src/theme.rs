@@ -212,6 +212,9 @@ pub fn person(key: &str) -> Color {
         rgb(178, 78, 130),
         rgb(90, 110, 130),
     ];
-    let sum = key.bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
-    COLOURS[sum % COLOURS.len()]
+    // FNV-1a; the upper bits mix best.
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    COLOURS[usize::try_from((hash >> 33) % COLOURS.len() as u64).unwrap_or(0)]
 }

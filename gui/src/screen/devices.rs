@@ -15,15 +15,26 @@ pub enum Message {
     Speaker(SoundChoice),
 }
 
-/// A row each, label above choice.
-pub fn choices(studio: &Studio) -> Element<'_, Message> {
-    column![
+/// How the three choices stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Beside one another.
+    Wide,
+    /// Below one another.
+    Tall,
+}
+
+/// Camera, microphone and speaker, label above choice.
+pub fn choices(studio: &Studio, layout: Layout) -> Element<'_, Message> {
+    let choices = [
         choice(Icon::Video, "Camera", studio.camera_choices(), &studio.camera_choice, Message::Camera),
         choice(Icon::Mic, "Microphone", studio.microphone_choices(), &studio.microphone_choice, Message::Microphone),
         choice(Icon::Volume2, "Speaker", studio.speaker_choices(), &studio.speaker_choice, Message::Speaker),
-    ]
-    .spacing(12)
-    .into()
+    ];
+    match layout {
+        Layout::Wide => row(choices).spacing(12).into(),
+        Layout::Tall => column(choices).spacing(12).into(),
+    }
 }
 
 fn choice<'a, T>(

@@ -1,6 +1,6 @@
 //! Between calls: whom to call, and whether camera and microphone are ready.
 
-use iced::widget::{column, container, row, scrollable, text, text_input};
+use iced::widget::{column, container, row, text, text_input};
 use iced::{Alignment, Element, Fill};
 use kith_common::call::CallKind;
 use kith_common::failure::Failure;
@@ -11,7 +11,7 @@ use super::devices;
 use super::sidebar::Node;
 use crate::capture::Studio;
 use crate::theme;
-use crate::widget::parts::{heading, icon, labelled, muted, notice};
+use crate::widget::parts::{heading, icon, labelled, muted, notice, scroll};
 use crate::words;
 
 pub const TARGET: &str = "target";
@@ -113,7 +113,7 @@ impl Home {
         }
         page = page.push(self.place(up)).push(self.test(up)).push(equipment(studio));
         let page = container(page).center_x(Fill).padding([28, 24]);
-        let page = scrollable(page).height(Fill).style(theme::list);
+        let page = scroll(page);
         container(page).center_x(Fill).height(Fill).style(theme::panel).into()
     }
 
@@ -183,7 +183,7 @@ fn equipment(studio: &Studio) -> Element<'_, Message> {
         card = card.push(notice.map(Message::Devices));
     }
     card = match &studio.devices {
-        Some(_) => card.push(devices::choices(studio).map(Message::Devices)),
+        Some(_) => card.push(devices::choices(studio, devices::Layout::Wide).map(Message::Devices)),
         None => card.push(muted("Looking for cameras, microphones and speakers…")),
     };
     container(card).padding([15, 18]).width(Fill).style(theme::raised).into()

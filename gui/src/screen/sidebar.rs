@@ -1,6 +1,6 @@
 //! Who I am, how my node does, and the people I can call.
 
-use iced::widget::{button, column, container, row, scrollable, space, text};
+use iced::widget::{button, column, container, row, space, text};
 use iced::{Alignment, Color, Element, Fill};
 use kith_common::call::CallKind;
 use kith_common::failure::Failure;
@@ -10,7 +10,7 @@ use lucide_icons::Icon;
 
 use crate::theme;
 use crate::widget::avatar::avatar;
-use crate::widget::parts::{dot, heading, icon, labelled, muted, small};
+use crate::widget::parts::{dot, heading, icon, labelled, muted, scroll, small};
 use crate::words;
 
 /// How the daemon does, as far as the window knows.
@@ -170,7 +170,7 @@ impl Sidebar {
             return container(empty).center_x(Fill).padding([26, 14]).into();
         }
         let rows = self.peers.iter().map(|peer| person(peer, free));
-        scrollable(column(rows).spacing(2)).height(Fill).style(theme::list).into()
+        scroll(column(rows).spacing(2))
     }
 }
 
@@ -194,7 +194,9 @@ fn person(peer: &PeerInfo, free: Free) -> Element<'_, Message> {
     };
     let who = column![
         text(name.clone()).size(theme::BODY).wrapping(text::Wrapping::None),
-        row![dot(colour), muted(about).size(theme::TINY)].spacing(6).align_y(Alignment::Center)
+        row![dot(colour), muted(about).size(theme::TINY).wrapping(text::Wrapping::None)]
+            .spacing(6)
+            .align_y(Alignment::Center)
     ]
     .spacing(3);
     let mut line = row![avatar(&name, &peer.peer_id.to_string(), 36.0), container(who).clip(true).width(Fill)]

@@ -1,6 +1,6 @@
 //! Buttons, labels and lines that more than one screen uses.
 
-use iced::widget::{button, column, container, row, space, text, tooltip};
+use iced::widget::{button, column, container, row, scrollable, space, text, tooltip};
 use iced::{Alignment, Color, Element, Fill, Theme};
 use lucide_icons::Icon;
 
@@ -9,6 +9,12 @@ use crate::theme;
 /// An icon of the bundled icon font.
 pub fn icon<'a>(icon: Icon, size: f32) -> text::Text<'a, Theme> {
     text(char::from(icon).to_string()).font(iced::Font::with_name("lucide")).size(size).line_height(1.0)
+}
+
+/// What may be taller than its place, with a thin bar beside it.
+pub fn scroll<'a, Message: 'a>(content: impl Into<Element<'a, Message>>) -> Element<'a, Message> {
+    let bar = scrollable::Scrollbar::new().width(4).scroller_width(4).margin(3);
+    scrollable(content).direction(scrollable::Direction::Vertical(bar)).height(Fill).style(theme::list).into()
 }
 
 /// A small coloured disc that says how something does.

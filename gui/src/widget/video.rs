@@ -10,16 +10,59 @@ mod software;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use iced::advanced::image::Renderer as _;
 use iced::advanced::widget::Tree;
 use iced::advanced::{Layout, Widget, layout, mouse, renderer};
 use iced::{Element, Length, Rectangle, Size, Theme};
+use kith_common::clock::MonoTime;
 use kith_common::media::Picture;
 use tokio::sync::Notify;
 
 /// Names the textures of a slot. A slot is shown in one place of the window at a time.
 static NEXT_SLOT: AtomicU64 = AtomicU64::new(1);
+
+/// What makes the window draw again. Clones share it.
+#[derive(Clone, Default)]
+pub struct Bell(Arc<Bells>);
+
+#[derive(Default)]
+struct Bells {
+    notify: Notify,
+    /// When a slot that leads last rang, in microseconds of the machine's clock.
+    led: AtomicU64,
+}
+
+/// Whose pictures set the pace of drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Each picture is drawn.
+    Leads,
+    /// Drawn along with the leader's pictures while there are any: two sources of 30 pictures a second need not cost
+    /// 60 drawings.
+    Follows,
+}
+
+/// A leader that is silent this long does not set the pace any more.
+const LEAD: Duration = Duration::from_millis(100);
+
+impl Bell {
+    /// Waits until there is something to draw.
+    pub async fn rung(&self) {
+        self.0.notify.notified().await;
+    }
+
+    fn ring(&self, role: Role) {
+        let now = MonoTime::now();
+        match role {
+            Role::Leads => self.0.led.store(now.micros(), Ordering::Relaxed),
+            Role::Follows if now.since(MonoTime(self.0.led.load(Ordering::Relaxed))) < LEAD => return,
+            Role::Follows => {}
+        }
+        self.0.notify.notify_one();
+    }
+}
 
 /// The newest picture of one source. Clones share it. Filling it rings the bell that makes the window redraw.
 #[derive(Clone)]
@@ -27,7 +70,8 @@ pub struct VideoSlot(Arc<Inner>);
 
 struct Inner {
     id: u64,
-    bell: Arc<Notify>,
+    bell: Bell,
+    role: Role,
     shown: Mutex<Shown>,
 }
 
@@ -42,9 +86,9 @@ struct Shown {
 }
 
 impl VideoSlot {
-    pub fn new(bell: Arc<Notify>) -> Self {
+    pub fn new(bell: Bell, role: Role) -> Self {
         let id = NEXT_SLOT.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Inner { id, bell, shown: Mutex::default() }))
+        Self(Arc::new(Inner { id, bell, role, shown: Mutex::default() }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shown> {
@@ -61,7 +105,7 @@ impl VideoSlot {
             shown.picture = Some(picture);
             shown.prepared = prepared;
         }
-        self.0.bell.notify_one();
+        self.0.bell.ring(self.0.role);
     }
 
     /// Shows nothing.
@@ -72,7 +116,7 @@ impl VideoSlot {
             shown.picture = None;
             shown.prepared = None;
         }
-        self.0.bell.notify_one();
+        self.0.bell.0.notify.notify_one();
     }
 
     pub fn is_empty(&self) -> bool {

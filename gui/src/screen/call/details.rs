@@ -1,6 +1,6 @@
 //! Beside the picture: the figures, the timeline, and the devices.
 
-use iced::widget::{column, container, scrollable};
+use iced::widget::{column, container};
 use iced::{Element, Fill};
 use kith_common::call::{CallState, CallStats};
 
@@ -8,7 +8,7 @@ use super::{Call, Message, Source};
 use crate::capture::Studio;
 use crate::screen::devices;
 use crate::theme;
-use crate::widget::parts::{figure, heading, muted};
+use crate::widget::parts::{figure, heading, muted, scroll};
 use crate::words;
 
 pub fn panel<'a>(call: &'a Call, studio: &'a Studio) -> Element<'a, Message> {
@@ -22,10 +22,10 @@ pub fn panel<'a>(call: &'a Call, studio: &'a Studio) -> Element<'a, Message> {
         for notice in devices::notices(studio) {
             own = own.push(notice.map(Message::Devices));
         }
-        own = own.push(devices::choices(studio).map(Message::Devices));
+        own = own.push(devices::choices(studio, devices::Layout::Tall).map(Message::Devices));
         page = page.push(section("Camera and sound", own.into()));
     }
-    let page = scrollable(container(page).padding(16)).height(Fill).style(theme::list);
+    let page = scroll(container(page).padding(16));
     container(page).width(270).height(Fill).style(theme::panel).into()
 }
 
