@@ -29,7 +29,7 @@ const GOODBYE: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone)]
 pub enum Message {
-    Link(Event),
+    Link(Box<Event>),
     Studio(Notice),
     /// A slot has a new picture: draw again.
     Picture,
@@ -99,7 +99,7 @@ impl Streams {
             Some(((), bell))
         });
         Task::batch([
-            Task::run(self.events, Message::Link),
+            Task::run(self.events, |event| Message::Link(Box::new(event))),
             Task::run(stream(self.notices), Message::Studio),
             Task::run(pictures.boxed(), |()| Message::Picture),
             Task::run(signals().boxed(), |()| Message::Close),
@@ -184,7 +184,7 @@ impl App {
                     self.sidebar.copied = sidebar::Copied::No;
                 }
             }
-            Message::Link(event) => return self.heard(event),
+            Message::Link(event) => return self.heard(*event),
             Message::Studio(notice) => self.device(notice),
             Message::Sidebar(message) => match self.sidebar.update(message) {
                 sidebar::Action::Copy(ticket) => {

@@ -34,7 +34,7 @@ impl Window {
     }
 
     fn hear(&mut self, event: Event) {
-        let _ = self.app.update(Message::Link(event));
+        let _ = self.app.update(Message::Link(Box::new(event)));
         self.devices();
     }
 

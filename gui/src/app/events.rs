@@ -27,11 +27,7 @@ impl App {
             Event::Call(info) => return self.call_changed(info),
             Event::Stage(id, report) => match &mut self.screen {
                 Screen::Call(call) if call.info.id == id => call.stage(report),
-                Screen::Ended(ended) if ended.info.id == id => {
-                    if !ended.stages.iter().any(|known| known.stage == report.stage) {
-                        ended.stages.push(report);
-                    }
-                }
+                Screen::Ended(ended) if ended.info.id == id => ended.stage(report),
                 _ => {}
             },
             Event::Stats(id, stats) => match &mut self.screen {

@@ -57,8 +57,8 @@ where
     container(column![label, list].spacing(5)).width(Fill).into()
 }
 
-/// What is missing or broken, in sentences. Empty when all is well.
-pub fn notices(studio: &Studio) -> Vec<Element<'_, Message>> {
+/// What is missing before a call, in sentences. Empty when all is well.
+pub fn missing(studio: &Studio) -> Vec<Element<'_, Message>> {
     let mut list = Vec::new();
     let none = |devices: usize, status: &Status| devices == 0 && *status == Status::Off;
     if let Some(devices) = &studio.devices {
@@ -81,6 +81,12 @@ pub fn notices(studio: &Studio) -> Vec<Element<'_, Message>> {
             ));
         }
     }
+    list
+}
+
+/// What turned out to be missing or broken in a call, in sentences.
+pub fn troubles(studio: &Studio) -> Vec<Element<'_, Message>> {
+    let mut list = Vec::new();
     let statuses = [
         (Icon::VideoOff, &studio.camera_status, "The test picture is sent instead."),
         (Icon::MicOff, &studio.microphone_status, "A test sound is sent instead."),

@@ -48,6 +48,13 @@ impl Ended {
         }
     }
 
+    /// A line of the timeline that comes late.
+    pub fn stage(&mut self, report: StageReport) {
+        if !self.stages.iter().any(|known| known.stage == report.stage) {
+            self.stages.push(report);
+        }
+    }
+
     fn talked(&self) -> Talked {
         let active = self.stages.iter().any(|report| report.stage == kith_common::call::Stage::Active);
         if active || self.stats.is_some() { Talked::Yes } else { Talked::No }

@@ -179,7 +179,7 @@ fn equipment(studio: &Studio) -> Element<'_, Message> {
             .align_y(Alignment::Center),
     ]
     .spacing(13);
-    for notice in devices::notices(studio) {
+    for notice in devices::missing(studio) {
         card = card.push(notice.map(Message::Devices));
     }
     card = match &studio.devices {

@@ -177,7 +177,7 @@ impl Sidebar {
 fn person(peer: &PeerInfo, free: Free) -> Element<'_, Message> {
     let name = words::name(&peer.name, Some(peer.peer_id));
     let path = match peer.path {
-        Some(Path::Lan) => "same network",
+        Some(Path::Lan) => "LAN",
         Some(Path::Direct) => "direct",
         Some(Path::Relayed) => "relayed",
         Some(Path::Tor) => "over Tor",

@@ -19,7 +19,7 @@ pub fn panel<'a>(call: &'a Call, studio: &'a Studio) -> Element<'a, Message> {
     page = page.push(section("Timeline", call.line()));
     if call.source == Source::Here {
         let mut own = column![].spacing(12);
-        for notice in devices::notices(studio) {
+        for notice in devices::troubles(studio) {
             own = own.push(notice.map(Message::Devices));
         }
         own = own.push(devices::choices(studio, devices::Layout::Tall).map(Message::Devices));
