@@ -66,8 +66,25 @@ fn display() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Without a graphics device the GPU renderer would run on an emulation that costs three times the CPU of iced's own
+/// software renderer. iced chooses by this variable alone, so the program starts itself again with it.
+fn choose_renderer() {
+    use std::os::unix::process::CommandExt as _;
+    const BACKEND: &str = "ICED_BACKEND";
+    let has_gpu = std::fs::read_dir("/dev/dri")
+        .is_ok_and(|nodes| nodes.flatten().any(|node| node.file_name().to_string_lossy().starts_with("render")));
+    if has_gpu || std::env::var_os(BACKEND).is_some() {
+        return;
+    }
+    let Ok(own) = std::env::current_exe() else { return };
+    let error = std::process::Command::new(own).args(std::env::args_os().skip(1)).env(BACKEND, "tiny-skia").exec();
+    // Only a failed start comes back here; the window works without.
+    tracing::debug!(%error, "the renderer is left to iced");
+}
+
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     display()?;
+    choose_renderer();
     if arguments.screen != ScreenName::Call {
         tracing::warn!("this version has no {:?} screen yet; it begins with calls", arguments.screen);
     }
