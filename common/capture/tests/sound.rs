@@ -8,9 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use kith_capture::{
-    Devices, EchoReference, Microphone, MicrophoneEvent, Processing, Speaker, SpeakerEvent,
-};
+use kith_capture::{Devices, EchoReference, Microphone, MicrophoneEvent, Processing, Speaker, SpeakerEvent};
 use kith_common::clock::MonoTime;
 use kith_common::media::{FRAME_SAMPLES, Sound};
 
@@ -32,11 +30,12 @@ fn server(directory: &Path) -> std::io::Result<Server> {
     std::fs::write(
         &script,
         format!(
-            "load-module module-native-protocol-unix socket={} auth-anonymous=1\n\
-             load-module module-null-sink sink_name=spk rate=48000 format=s16le channels=2\n\
+            // The socket comes last: who can connect finds the devices there.
+            "load-module module-null-sink sink_name=spk rate=48000 format=s16le channels=2\n\
              load-module module-remap-source master=spk.monitor source_name=mic \
              source_properties=device.description=Loop\n\
-             set-default-sink spk\nset-default-source mic\n",
+             set-default-sink spk\nset-default-source mic\n\
+             load-module module-native-protocol-unix socket={} auth-anonymous=1\n",
             socket.display()
         ),
     )?;
