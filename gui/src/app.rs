@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use iced::widget::{container, row, stack};
 use iced::{Element, Fill, Subscription, Task, Theme, window};
-use kith_common::call::{CallKind, CallOptions, CallState, Switch};
+use kith_common::call::{CallInfo, CallKind, CallOptions, CallState, Switch};
 use kith_common::ids::CallId;
 use kith_common::media::VideoFormat;
 use tokio::sync::mpsc;
@@ -76,6 +76,10 @@ pub struct App {
     cancelled_test: Option<()>,
     /// The test calls of late.
     tests: Vec<CallId>,
+    /// A call has been asked for and is not there yet.
+    placing: Option<()>,
+    /// The newest end: a call may be over before it is known to be this window's.
+    last_ended: Option<CallInfo>,
 }
 
 /// What a new application listens to besides its widgets.
@@ -152,6 +156,8 @@ impl App {
             copied: None,
             cancelled_test: None,
             tests: Vec::new(),
+            placing: None,
+            last_ended: None,
         };
         (app, notices, bell)
     }
@@ -262,7 +268,7 @@ impl App {
     }
 
     fn busy(&self) -> bool {
-        matches!(&self.screen, Screen::Call(call) if call.info.state != CallState::Ended)
+        self.placing.is_some() || matches!(&self.screen, Screen::Call(call) if call.info.state != CallState::Ended)
     }
 
     fn place(&mut self, target: String, kind: CallKind) {
@@ -271,6 +277,7 @@ impl App {
         }
         self.screen = Screen::Home;
         self.home.failure = None;
+        self.placing = Some(());
         self.open_devices(kind);
         self.commander.send(Command::Dial { target, options: options(kind) });
     }

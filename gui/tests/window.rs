@@ -339,3 +339,22 @@ fn a_cancelled_test_call_is_hung_up_when_it_comes() -> Result<(), Error> {
     assert!(matches!(&window.asked()[..], [Command::HangUp(call)] if *call == id));
     Ok(())
 }
+
+#[test]
+fn a_call_that_ends_before_it_is_known_is_told_all_the_same() {
+    let mut window = Window::new();
+    let info = mock::call(5, Direction::Outgoing, CallKind::Video, CallState::Dialing);
+    window.hear(Event::Call(ended(&info, Ending::by(EndReason::Busy))));
+    window.hear(Event::Placed { call: info.id, test: Test::No });
+    assert!(window.shows("Busy") && window.shows("Ada Lovelace is in another call."));
+    assert_eq!(window.app.studio.microphone_status, kith::capture::Status::Off);
+}
+
+#[test]
+fn pressing_twice_dials_once() -> Result<(), Error> {
+    let mut window = Window::new();
+    window.click("Alan Turing")?;
+    window.click("Alan Turing")?;
+    assert_eq!(window.asked().len(), 1);
+    Ok(())
+}

@@ -69,6 +69,9 @@ impl App {
 
     fn failed(&mut self, doing: Doing, failure: kith_common::failure::Failure) {
         tracing::info!(?doing, %failure);
+        if doing == Doing::Dialing {
+            self.placing = None;
+        }
         if doing == Doing::Testing {
             self.home.testing = None;
             if self.cancelled_test.take().is_some() {
@@ -87,6 +90,7 @@ impl App {
     }
 
     fn placed(&mut self, id: CallId, test: Test) {
+        self.placing = None;
         if test == Test::Yes {
             self.home.testing = None;
             if self.cancelled_test.take().is_some() {
@@ -104,6 +108,11 @@ impl App {
             // It failed faster than it was placed.
             ended.test = test;
             return;
+        }
+        if self.last_ended.as_ref().is_some_and(|info| info.id == id)
+            && let Some(info) = self.last_ended.take()
+        {
+            return self.finish(info);
         }
         self.adopt(id);
         if let Screen::Call(call) = &mut self.screen
@@ -125,6 +134,7 @@ impl App {
     fn lost(&mut self, failure: kith_common::failure::Failure) {
         self.incoming = None;
         self.ring = None;
+        self.placing = None;
         self.home.testing = None;
         self.sidebar.peers.clear();
         if let Screen::Call(call) = &self.screen {
@@ -140,6 +150,9 @@ impl App {
     }
 
     fn call_changed(&mut self, info: CallInfo) -> Task<Message> {
+        if self.tests.contains(&info.id) {
+            self.sidebar.hidden.extend(info.peer);
+        }
         let asked = self.incoming.as_ref().is_some_and(|incoming| incoming.info.id == info.id);
         if info.state == CallState::Ended {
             if asked {
@@ -153,6 +166,8 @@ impl App {
                 && info.ending.as_ref().is_some_and(|end| end.reason == EndReason::Local);
             if shown || own || (missed && !declined_here) {
                 self.finish(info);
+            } else {
+                self.last_ended = Some(info);
             }
             return Task::none();
         }

@@ -1,5 +1,7 @@
 //! Who I am, how my node does, and the people I can call.
 
+use std::collections::BTreeSet;
+
 use iced::widget::{button, column, container, row, space, text};
 use iced::{Alignment, Color, Element, Fill};
 use kith_common::call::CallKind;
@@ -72,6 +74,8 @@ pub enum Copied {
 pub struct Sidebar {
     pub node: Node,
     pub peers: Vec<PeerInfo>,
+    /// Nodes that are no people: the echoes of test calls.
+    pub hidden: BTreeSet<PeerId>,
     pub copied: Copied,
 }
 
@@ -114,8 +118,12 @@ impl Sidebar {
         container(content).padding(14).width(290).height(Fill).style(theme::panel).into()
     }
 
+    fn shown(&self) -> impl Iterator<Item = &PeerInfo> {
+        self.peers.iter().filter(|peer| !self.hidden.contains(&peer.peer_id))
+    }
+
     fn connected(&self) -> String {
-        match self.peers.iter().filter(|peer| peer.connected).count() {
+        match self.shown().filter(|peer| peer.connected).count() {
             0 => String::new(),
             count => format!("{count} connected"),
         }
@@ -158,7 +166,7 @@ impl Sidebar {
     }
 
     fn people(&self, free: Free) -> Element<'_, Message> {
-        if self.peers.is_empty() {
+        if self.shown().next().is_none() {
             let empty = column![
                 icon(Icon::UsersRound, 30.0).color(theme::OFF),
                 text("Nobody yet").size(theme::BODY),
@@ -169,7 +177,7 @@ impl Sidebar {
             .align_x(Alignment::Center);
             return container(empty).center_x(Fill).padding([26, 14]).into();
         }
-        let rows = self.peers.iter().map(|peer| person(peer, free));
+        let rows = self.shown().map(|peer| person(peer, free));
         scroll(column(rows).spacing(2))
     }
 }
