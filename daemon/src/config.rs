@@ -28,7 +28,7 @@ const DEFAULT_LOG: &str = "warn,kithd=info,kith_core=info,kith_common=info,libp2
 
 /// Kith's daemon: your node for private calls. Runs without a window; `kith` and `kithctl` talk to it.
 #[derive(Debug, Parser)]
-#[command(name = "kithd", version, max_term_width = 100)]
+#[command(name = "kithd", version, args_override_self = true, max_term_width = 100)]
 struct Flags {
     /// Where the identity is kept [default: $XDG_DATA_HOME/kith]
     #[arg(long, env = "KITH_DATA_DIR", value_name = "DIR")]

@@ -19,10 +19,17 @@ pub struct Lines {
     lines: Receiver<String>,
     seen: Vec<String>,
     errors: Arc<Mutex<String>>,
+    /// Disconnected once standard error has ended.
+    errors_over: Receiver<()>,
 }
 
-fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
+/// How long after its end a program's last words may take to be read. A child of its own may hold the pipe open longer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> Receiver<()> {
+    let (done, over) = sync_channel(0);
     std::thread::spawn(move || {
+        let _done = done;
         let mut buffer = [0; 4096];
         while let Ok(n) = from.read(&mut buffer)
             && n > 0
@@ -52,8 +59,8 @@ impl Lines {
             }
         });
         let errors = Arc::new(Mutex::new(String::new()));
-        collect(child.stderr.take().context("stderr is piped")?, Arc::clone(&errors));
-        Ok(Self { name, child, lines, seen: Vec::new(), errors })
+        let errors_over = collect(child.stderr.take().context("stderr is piped")?, Arc::clone(&errors));
+        Ok(Self { name, child, lines, seen: Vec::new(), errors, errors_over })
     }
 
     pub fn id(&self) -> u32 {
@@ -126,7 +133,9 @@ impl Lines {
                 Err(RecvTimeoutError::Timeout) => bail!(self.trouble(&format!("still running after {deadline:?}"))),
             }
         }
-        Ok(self.child.wait()?)
+        let status = self.child.wait()?;
+        let _ = self.errors_over.recv_timeout(LAST_WORDS);
+        Ok(status)
     }
 
     /// As `wait_end`, and the lines as JSON.

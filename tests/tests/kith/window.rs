@@ -27,7 +27,8 @@ impl Display {
     /// The screen as RGB bytes, 1280x800.
     fn look(&self) -> Result<Vec<u8>> {
         let output = Command::new("import")
-            .args(["-silent", "-display", &self.name, "-window", "root", "-depth", "8", "rgb:-"])
+            .args(["-silent", "-window", "root", "-depth", "8", "rgb:-"])
+            .env("DISPLAY", &self.name)
             .stderr(Stdio::null())
             .output()?;
         ensure!(output.stdout.len() == 1280 * 800 * 3, "a screenshot of {} bytes", output.stdout.len());
