@@ -3,6 +3,7 @@
 //! Reading checks everything: an enumerant or an id that is not known, or a value out of range, is an error that names
 //! it, never a panic. Writing cannot fail.
 
+mod buffers;
 mod call;
 mod media;
 mod node;

@@ -1,8 +1,8 @@
 //! Pictures and sound.
 
-use bytes::Bytes;
 use capnp::Error;
 
+use super::buffers;
 use crate::clock::MonoTime;
 use crate::media::{Picture, Size, Sound, VideoFormat};
 use crate::media_capnp::{picture, sound, video_format};
@@ -44,7 +44,7 @@ pub fn read_picture(from: picture::Reader<'_>) -> capnp::Result<Picture> {
         return Err(refused(crate::media::MediaError::PictureBytes { size, expected, got }));
     }
     let capture = MonoTime(from.get_capture_monotonic_micros());
-    Picture::new(size, capture, from.get_sequence(), Bytes::copy_from_slice(bytes)).map_err(refused)
+    Picture::new(size, capture, from.get_sequence(), buffers::copy(bytes)).map_err(refused)
 }
 
 pub fn write_sound(sound: &Sound, mut to: sound::Builder<'_>) {
