@@ -44,6 +44,15 @@ pub async fn calls(connection: Rc<Connection>, observer: calls_observer::Client)
     Err(shutting_down())
 }
 
+/// A client may leave out what does not interest it (a method it does not have is an error of its own); only one that is
+/// gone ends the watch.
+fn heard<T>(outcome: capnp::Result<T>) -> capnp::Result<()> {
+    match outcome {
+        Err(error) if error.kind == capnp::ErrorKind::Disconnected => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Everything about one call, until it has ended.
 pub async fn call(
     handle: CallHandle,
@@ -63,7 +72,7 @@ pub async fn call(
         for stage in &new_stages {
             let mut request = observer.stage_request();
             write_stage(stage, request.get().init_report());
-            request.send().promise.await?;
+            heard(request.send().promise.await)?;
         }
         told += new_stages.len();
         // The final figures come before the end.
@@ -71,12 +80,12 @@ pub async fn call(
         if let Some(figures) = figures {
             let mut request = observer.stats_request();
             write_stats(&figures, request.get().init_stats());
-            request.send().promise.await?;
+            heard(request.send().promise.await)?;
         }
         if let Some(now) = now {
             let mut request = observer.changed_request();
             write_call_info(&now, request.get().init_info());
-            request.send().promise.await?;
+            heard(request.send().promise.await)?;
         }
         if ended {
             return Ok(());
@@ -93,7 +102,7 @@ pub async fn call(
             Ok((call, medium)) = taken.recv() => if call == id {
                 let mut request = observer.source_taken_request();
                 request.get().set_medium(medium.to_wire());
-                request.send().promise.await?;
+                heard(request.send().promise.await)?;
             },
         }
     }

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use capnp::ErrorKind;
-use kith_common::call_capnp::call;
+use kith_common::call::Stage as Step;
+use kith_common::call_capnp::{CallState, call, call_observer};
 use kith_common::kith_capnp::kith;
 use kith_common::media_capnp::video_sink;
 use kith_common::rpc::{self, Pool, Side};
@@ -156,6 +157,41 @@ async fn dropping_the_handle_ends_the_subscription() {
             }
         })
         .await;
+    };
+    LocalSet::new().run_until(inside).await;
+}
+
+/// A client that wants to know when a call ends and has no other method.
+struct EndOnly(Rc<Cell<usize>>, tokio_util::sync::CancellationToken);
+
+impl call_observer::Server for EndOnly {
+    async fn changed(
+        self: Rc<Self>,
+        params: call_observer::ChangedParams,
+        _: call_observer::ChangedResults,
+    ) -> capnp::Result<()> {
+        self.0.set(self.0.get() + 1);
+        if params.get()?.get_info()?.get_state()? == CallState::Ended {
+            self.1.cancel();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_observer_may_leave_out_what_does_not_interest_it() {
+    let stage = Stage::set().await;
+    stage.call.stage(Step::Ring, 1);
+    let inside = async {
+        let kith = raw(&stage).await;
+        let (changes, ended) = (Rc::new(Cell::new(0)), tokio_util::sync::CancellationToken::new());
+        let mut request = raw_call(&kith, &stage).watch_request();
+        request.get().set_observer(capnp_rpc::new_client(EndOnly(Rc::clone(&changes), ended.clone())));
+        let _handle = soon(request.send().promise).await.expect("it is there");
+        stage.call.stats(kith_common::call::CallStats::default());
+        stage.call.end();
+        soon(ended.cancelled()).await;
+        assert!(changes.get() >= 1);
     };
     LocalSet::new().run_until(inside).await;
 }
