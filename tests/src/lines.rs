@@ -38,6 +38,7 @@ fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> Re
             into.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
         }
     });
+    over
 }
 
 impl Lines {
