@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use iced::widget::{container, row, stack};
 use iced::{Element, Fill, Subscription, Task, Theme, window};
-use kith_common::call::{CallInfo, CallKind, CallOptions, CallState, Switch};
+use kith_common::call::{CallInfo, CallKind, CallOptions, CallState, StageReport, Switch};
 use kith_common::ids::CallId;
 use kith_common::media::VideoFormat;
 use tokio::sync::mpsc;
@@ -78,6 +78,8 @@ pub struct App {
     tests: Vec<CallId>,
     /// A call has been asked for and is not there yet.
     placing: Option<()>,
+    /// Stages of a call that is not on the screen yet.
+    early: Vec<(CallId, StageReport)>,
     /// The newest end: a call may be over before it is known to be this window's.
     last_ended: Option<CallInfo>,
 }
@@ -157,6 +159,7 @@ impl App {
             cancelled_test: None,
             tests: Vec::new(),
             placing: None,
+            early: Vec::new(),
             last_ended: None,
         };
         (app, notices, bell)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iced::{Task, window};
-use kith_common::call::{CallInfo, CallState, Direction, EndReason, Ending};
+use kith_common::call::{CallInfo, CallState, Direction, EndReason, Ending, StageReport};
 use kith_common::ids::CallId;
 
 use super::{App, Message, Screen};
@@ -12,6 +12,8 @@ use crate::playback::Ring;
 use crate::screen::sidebar::Node;
 use crate::screen::{call, ended, incoming};
 
+/// The stages of two calls; older ones belong to calls that nobody answered.
+const EARLY: usize = 18;
 /// A source that this window took over itself is not reported as taken by another.
 const OWN_TAKEOVER: Duration = Duration::from_secs(3);
 
@@ -28,7 +30,13 @@ impl App {
             Event::Stage(id, report) => match &mut self.screen {
                 Screen::Call(call) if call.info.id == id => call.stage(report),
                 Screen::Ended(ended) if ended.info.id == id => ended.stage(report),
-                _ => {}
+                // The call itself is told in a moment.
+                _ => {
+                    if self.early.len() >= EARLY {
+                        self.early.remove(0);
+                    }
+                    self.early.push((id, report));
+                }
             },
             Event::Stats(id, stats) => match &mut self.screen {
                 Screen::Call(call) if call.info.id == id => call.stats = Some(stats),
@@ -205,7 +213,11 @@ impl App {
                 let source = if self.own == Some(id) || resumed { call::Source::Here } else { call::Source::Elsewhere };
                 let test = if self.tests.contains(&id) { Test::Yes } else { Test::No };
                 let camera = info.camera;
-                self.screen = Screen::Call(Box::new(call::Call::new(info, test, source)));
+                let mut call = call::Call::new(info, test, source);
+                for report in self.early_stages(id) {
+                    call.stage(report);
+                }
+                self.screen = Screen::Call(Box::new(call));
                 if resumed {
                     let kind = if camera == kith_common::call::Switch::On {
                         kith_common::call::CallKind::Video
@@ -221,10 +233,15 @@ impl App {
         self.receive(id);
     }
 
+    /// What was told of a call before it came to the screen.
+    fn early_stages(&mut self, id: CallId) -> Vec<StageReport> {
+        self.early.drain(..).filter(|(early, _)| *early == id).map(|(_, report)| report).collect()
+    }
+
     fn finish(&mut self, info: CallInfo) {
         let (stages, stats, test) = match std::mem::replace(&mut self.screen, Screen::Home) {
             Screen::Call(call) if call.info.id == info.id => (call.stages, call.stats, call.test),
-            _ => (Vec::new(), None, if self.tests.contains(&info.id) { Test::Yes } else { Test::No }),
+            _ => (self.early_stages(info.id), None, if self.tests.contains(&info.id) { Test::Yes } else { Test::No }),
         };
         self.quiet();
         self.screen = Screen::Ended(Box::new(ended::Ended { info, stages, stats, test }));

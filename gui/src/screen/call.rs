@@ -245,6 +245,10 @@ impl Call {
             let sentence = words::sentence_of(&failure.message);
             list.push(notice(Icon::CircleAlert, theme::POOR, sentence, words::sentence_of(&failure.advice)));
         }
+        // The panel tells of devices, when it is there.
+        if self.panel == Panel::Shown {
+            return list;
+        }
         if let Status::Failed(error) = &studio.microphone_status {
             list.push(notice(Icon::MicOff, theme::POOR, error.to_string(), error.advice()));
         }
@@ -345,6 +349,6 @@ impl Call {
     /// The timeline, for the panel.
     fn line(&self) -> Element<'_, Message> {
         let going = if self.info.state == CallState::Active { timeline::Going::Over } else { timeline::Going::On };
-        timeline::timeline(&self.stages, self.info.kind, None, going)
+        timeline::timeline(&self.stages, (self.info.kind, self.info.direction), None, going)
     }
 }

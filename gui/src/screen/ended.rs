@@ -73,9 +73,12 @@ impl Ended {
             Talked::Yes if ending.failed_stage.is_none() && ending.detail.is_empty() => (Icon::Phone, theme::CONTROL),
             _ => (Icon::PhoneOff, theme::POOR),
         };
+        let with = format!("with {who}");
         let mut page = column![
             container(icon(symbol, 28.0)).center(72).style(theme::disc(colour, 72.0)),
-            text(told.heading).size(theme::TITLE).font(theme::STRONG),
+            column![text(told.heading).size(theme::TITLE).font(theme::STRONG), muted(with).size(13)]
+                .spacing(4)
+                .align_x(Alignment::Center),
             text(told.sentence).size(15).align_x(Alignment::Center),
         ]
         .spacing(13)
@@ -87,7 +90,12 @@ impl Ended {
         match (&self.stats, talked) {
             (Some(stats), Talked::Yes) => page = page.push(summary(stats)),
             _ if !self.stages.is_empty() => {
-                let line = timeline::timeline(&self.stages, self.info.kind, ending.failed_stage, timeline::Going::Over);
+                let line = timeline::timeline(
+                    &self.stages,
+                    (self.info.kind, self.info.direction),
+                    ending.failed_stage,
+                    timeline::Going::Over,
+                );
                 page = page.push(container(line).padding([15, 18]).width(Fill).style(theme::raised));
             }
             _ => {}

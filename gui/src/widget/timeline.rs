@@ -2,7 +2,7 @@
 
 use iced::widget::{column, container, row, space, text};
 use iced::{Alignment, Element};
-use kith_common::call::{CallKind, Stage, StageReport};
+use kith_common::call::{CallKind, Direction, Stage, StageReport};
 use lucide_icons::Icon;
 
 use super::parts::{icon, muted};
@@ -17,14 +17,19 @@ pub enum Going {
 
 pub fn timeline<'a, Message: 'a>(
     reports: &'a [StageReport],
-    kind: CallKind,
+    (kind, direction): (CallKind, Direction),
     failed: Option<Stage>,
     going: Going,
 ) -> Element<'a, Message> {
     let reached = |stage: Stage| reports.iter().rev().find(|report| report.stage == stage);
     let last = reports.iter().map(|report| report.stage).max();
+    let first = reports.iter().map(|report| report.stage).min();
     let mut lines = column![].spacing(9);
     for stage in words::STAGES {
+        // Whoever is called sees neither the search nor the dialing.
+        if direction == Direction::Incoming && first.is_none_or(|first| stage < first) {
+            continue;
+        }
         // A voice call has no first picture.
         if stage == Stage::FirstFrame && kind == CallKind::Voice && reached(stage).is_none() {
             continue;
