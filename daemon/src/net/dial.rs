@@ -255,7 +255,8 @@ impl Task {
                     let circuits = self.circuits_to(&peer);
                     self.dial(&mut attempt, circuits);
                 }
-                (Some(_), Lookup::Done) if attempt.troubles.is_empty() && self.may_learn_more(&attempt) => {
+                (Some(_), Lookup::Done) if self.may_learn_more(&attempt) => {
+                    attempt.tried.retain(|address| !address::is_relayed(address));
                     attempt.relays = Relays::NotTried;
                     attempt.lookup = Lookup::Again(Instant::now() + LOOK_AGAIN_AFTER);
                 }
@@ -269,7 +270,11 @@ impl Task {
         self.attempts.push(attempt);
     }
 
+    /// Both nodes may just have started, and be about to ask a relay for a place.
     fn may_learn_more(&self, attempt: &Attempt) -> bool {
+        if attempt.troubles.keys().any(|trouble| *trouble != Trouble::NoReservation) {
+            return false;
+        }
         let began = attempt.give_up - DEADLINE;
         began.elapsed() < KEEP_LOOKING && (self.table.len() > 0 || self.reach.has_bootstrap())
     }

@@ -39,6 +39,11 @@ impl Task {
                 let first = self.table.opened(peer_id, connection_id, remote, Instant::now());
                 if first {
                     self.greet(peer_id);
+                    if self.reach.is_bootstrap(&peer_id)
+                        && let Some(peer) = self.table.get_mut(&peer_id)
+                    {
+                        peer.wanted = true;
+                    }
                 }
                 self.attempt_connected(connection_id, peer_id);
                 let alone = |peer: &Peer| peer.wanted && !peer.outlives_udp() && endpoint.is_dialer();

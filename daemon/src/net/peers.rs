@@ -124,6 +124,10 @@ impl Peer {
         self.connections.iter().any(|connection| !address::is_udp(&connection.address))
     }
 
+    pub fn is_direct(&self) -> bool {
+        self.connections.iter().any(|connection| !address::is_relayed(&connection.address))
+    }
+
     /// A permit for one more stream from this peer; it counts as open until the permit is dropped.
     pub fn admit(&mut self, protocol: Protocol, now: Instant) -> Option<OwnedSemaphorePermit> {
         if !self.opened[protocol as usize].take(now) {

@@ -174,7 +174,9 @@ impl Task {
             let _ = reply.send(Err(not_connected()));
             return;
         };
-        if !entry.outlives_udp() && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
+        // Behind a relay there is no address to try that hole punching does not try already.
+        let promising = protocol == Protocol::Tunnel || entry.is_direct();
+        if !entry.outlives_udp() && promising && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
             let patience = if protocol == Protocol::Tunnel { TUNNEL_PATIENCE } else { SIGNAL_PATIENCE };
             self.parked.push(Parked { peer, protocol, until: Instant::now() + patience, reply });
             return;
