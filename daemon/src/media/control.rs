@@ -41,10 +41,25 @@ const PLI_INTERVAL: Duration = Duration::from_millis(300);
 /// Of what the peer receives while there is a queue: this is the estimate, and pictures never get less than that.
 const CARRIED: f64 = 0.9;
 const FLOOR: f64 = 0.4;
+/// What arrives is below this share of what leaves: the link is full.
+const PACE: f64 = 0.85;
+/// No link that a call is tried on carries less.
+const LEAST_CAP_BPS: f64 = 150_000.0;
+/// A second.
+const CAP_GROWTH: f64 = 1.25;
 /// By then the rate has found its own way up.
 const FLOOR_LIFE: Duration = Duration::from_secs(10);
 /// A report counts this long.
 const REPORT_LIFE: Duration = Duration::from_millis(400);
+
+/// A bound of the estimate.
+struct Cap {
+    bps: f64,
+    /// When the link was last seen full.
+    full: Instant,
+    /// When it was last looked at.
+    seen: Instant,
+}
 
 pub struct Control {
     rate: RateController,
@@ -56,8 +71,11 @@ pub struct Control {
     reported: Option<Instant>,
     /// What the peer reported last.
     growth: Option<(Duration, Instant)>,
-    /// What the link carries while it is full.
-    cap: Option<(u64, Instant)>,
+    /// The newest of str0m's estimates.
+    estimate_bps: u64,
+    /// What a full link was seen to carry; it grows again when there is calm.
+    cap: Option<Cap>,
+    sent: Throughput,
     /// Repeated cuts must not go below what plainly passes.
     floor: Option<(u64, Instant)>,
     queue_age: Option<Duration>,
@@ -90,7 +108,9 @@ impl Control {
             throughput: Throughput::default(),
             reported: None,
             growth: None,
+            estimate_bps: start_bps,
             cap: None,
+            sent: Throughput::default(),
             queue_age: None,
             worried: None,
             least_round_trip: None,
@@ -136,8 +156,25 @@ impl Control {
     }
 
     pub fn handle_estimate(&mut self, bps: u64, now: Instant) {
-        let cap = self.cap.filter(|(_, at)| now.saturating_duration_since(*at) < CAP_LIFE);
-        self.rate.handle_estimate(cap.map_or(bps, |(cap, _)| bps.min(cap)), now);
+        self.estimate_bps = bps;
+        self.apply_estimate(now);
+    }
+
+    /// The estimate, below what the link was seen to carry. A bound that stayed would feed on itself: little is sent, so
+    /// little arrives; so it grows as soon as nothing is wrong, and goes.
+    fn apply_estimate(&mut self, now: Instant) {
+        if let Some(cap) = &mut self.cap {
+            let since = now.saturating_duration_since(cap.seen);
+            cap.seen = now;
+            if now.saturating_duration_since(cap.full) > CAP_LIFE {
+                cap.bps *= CAP_GROWTH.powf(since.as_secs_f64());
+            }
+            if cap.bps >= self.estimate_bps as f64 {
+                self.cap = None;
+            }
+        }
+        let bps = self.cap.as_ref().map_or(self.estimate_bps, |cap| self.estimate_bps.min(cap.bps as u64));
+        self.rate.handle_estimate(bps, now);
     }
 
     pub fn handle_loss(&mut self, loss: f64, now: Instant) {
@@ -156,15 +193,24 @@ impl Control {
         self.throughput.record(bytes, now);
     }
 
+    /// A packet of media that leaves.
+    pub fn handle_sent(&mut self, bytes: usize, now: Instant) {
+        self.sent.record(bytes, now);
+    }
+
     /// A report of the peer; the answer is whether it hears our UDP packets.
     pub fn handle_report(&mut self, payload: &[u8], now: Instant) -> Option<bool> {
         let report = Report::parse(payload)?;
         self.growth = Some((report.growth, now));
-        if report.growth > CONGESTED && report.received_bps > 0 {
-            let carried = (report.received_bps as f64 * CARRIED) as u64;
-            self.cap = Some((carried, now));
-            self.floor = Some(((report.received_bps as f64 * FLOOR) as u64, now));
-            self.rate.handle_estimate(self.rate.estimate_bps().min(carried), now);
+        // Delay that grows while everything arrives is not the doing of what is sent here.
+        let lost_pace = (report.received_bps as f64) < self.sent.bps(now) as f64 * PACE;
+        if report.growth > CONGESTED && lost_pace {
+            let bps = (report.received_bps as f64 * CARRIED).max(LEAST_CAP_BPS);
+            self.cap = Some(Cap { bps, full: now, seen: now });
+            self.floor = Some(((bps * FLOOR) as u64, now));
+            self.apply_estimate(now);
+        } else if report.growth > CONGESTED && self.floor.is_none_or(|(_, at)| at.elapsed() >= FLOOR_LIFE) {
+            self.floor = Some(((LEAST_CAP_BPS * FLOOR) as u64, now));
         }
         self.rate.handle_delay_report(report.growth, now);
         Some(report.hears_udp)
@@ -252,6 +298,9 @@ impl Control {
         let oldest = rtc.direct_api().stream_tx_by_mid(video, None).and_then(|tx| tx.queue_info()?.first_unsent());
         self.queue_age = oldest.map(|at| now.saturating_duration_since(at));
         self.rate.handle_queue_age(self.queue_age, now);
+        if self.cap.is_some() {
+            self.apply_estimate(now);
+        }
         let [audio, video_delay] = &mut self.delays;
         let growth = audio.growth(now).or_else(|| video_delay.growth(now)).unwrap_or_default();
         tracing::trace!(
@@ -287,5 +336,50 @@ impl Control {
                 tracing::debug!(%error, "no key frame could be asked for");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(growth_ms: u64, received_bps: u64) -> Vec<u8> {
+        Report { growth: Duration::from_millis(growth_ms), received_bps, hears_udp: true }.to_bytes()
+    }
+
+    fn control() -> Control {
+        Control::new(2_000_000, CallId::from_bytes([1; 16]), Role::Caller)
+    }
+
+    fn send(control: &mut Control, bps: u64, from: Instant) -> Instant {
+        for step in 0..10 {
+            control.handle_sent(bps as usize / 8 / 40, from + Duration::from_millis(step * 25));
+        }
+        from + Duration::from_millis(250)
+    }
+
+    #[test]
+    fn a_full_link_bounds_the_estimate_and_the_bound_goes_again() {
+        let mut control = control();
+        let now = send(&mut control, 1_300_000, Instant::now());
+        assert_eq!(control.handle_report(&report(90, 500_000), now), Some(true));
+        assert!((400_000..=500_000).contains(&control.estimate_bps()), "{}", control.estimate_bps());
+        assert!(control.video_target_bps() >= 150_000, "{}", control.video_target_bps());
+        for second in 1..=10 {
+            control.apply_estimate(now + Duration::from_secs(second));
+        }
+        assert_eq!(control.estimate_bps(), 2_000_000);
+    }
+
+    #[test]
+    fn delay_that_is_not_our_doing_does_not_starve_the_pictures() {
+        let mut control = control();
+        let mut now = Instant::now();
+        // A machine that stalls: the delay grows and shrinks, everything arrives.
+        for _ in 0..40 {
+            now = send(&mut control, 90_000, now);
+            control.handle_report(&report(200, 85_000), now);
+        }
+        assert_eq!(control.estimate_bps(), 2_000_000);
     }
 }

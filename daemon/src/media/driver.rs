@@ -296,6 +296,7 @@ impl Driver {
         if stun::is_stun(data) {
             return if is_relay(to) { self.by_tunnel(data, now) } else { self.setup.port.send(data, to) };
         }
+        self.control.handle_sent(data.len(), now);
         let way = self.paths.way(to, now);
         if way != Way::Udp {
             self.by_tunnel(data, now);
@@ -432,8 +433,9 @@ impl Driver {
             }
             Event::PeerStats(peer) => {
                 let pair = peer.selected_candidate_pair.as_ref().and_then(|pair| pair.current_round_trip_time);
-                self.control.handle_rtt(peer.rtt.or(pair));
-                self.figures.handle_peer(peer.rtt.or(pair), peer.egress_loss_fraction);
+                // That of the checks first: reports wait for their turn, which RTCP's own figure contains in part.
+                self.control.handle_rtt(pair.or(peer.rtt));
+                self.figures.handle_peer(pair.or(peer.rtt), peer.egress_loss_fraction);
                 let loss = f64::from(peer.egress_loss_fraction.unwrap_or(0.0));
                 self.control.handle_loss(loss, Instant::now());
                 if let Some(pipeline) = &self.pipeline {
