@@ -66,7 +66,7 @@ fn every_picture_of_a_good_call_is_sent_at_its_size() {
 
 #[test]
 fn a_large_source_is_scaled_to_its_step_and_steps_change_with_a_key_frame() {
-    let mut rig = Rig::new("1280x720", 60_000, 4);
+    let mut rig = Rig::new("1280x720", 100_000, 4);
     let mut decoder = Decoder::new().expect("it starts");
     let mut sizes = Vec::new();
     for number in 0..240 {
