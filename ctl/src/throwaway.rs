@@ -45,6 +45,8 @@ impl ThrowAway {
             command.env_remove(key);
         }
         command.env_remove("NOTIFY_SOCKET");
+        // Ctrl-C at a terminal is for this process alone, which then ends the call and its daemons in order.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         let mut child = command.spawn().map_err(cannot)?;
         let stdout = child.stdout.take().expect("standard output is piped");
