@@ -137,8 +137,18 @@ impl ClientCall {
     }
 
     pub async fn receive_video(&self) -> Result<VideoReceiver, Failure> {
-        let receive = self.remote.ask(|call, session| async move {
-            let (receiver, sink, released) = VideoReceiver::start(session.upgrade().ok_or_else(no_daemon)?);
+        self.receive_pictures(1).await
+    }
+
+    /// For recording: as many pictures as that may wait to be taken (30 at most) before the oldest gives way.
+    pub async fn receive_every_picture(&self, waiting: usize) -> Result<VideoReceiver, Failure> {
+        self.receive_pictures(waiting).await
+    }
+
+    async fn receive_pictures(&self, waiting: usize) -> Result<VideoReceiver, Failure> {
+        let receive = self.remote.ask(move |call, session| async move {
+            let session = session.upgrade().ok_or_else(no_daemon)?;
+            let (receiver, sink, released) = VideoReceiver::start(session, waiting);
             let mut request = call.receive_video_request();
             request.get().set_sink(sink);
             keep(request.send().promise.await?.get()?.get_handle()?, released);

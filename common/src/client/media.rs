@@ -27,6 +27,8 @@ const SOUNDS_UNANSWERED: usize = 4;
 const SOUNDS_WAITING: usize = 10;
 /// Sound that waits for whoever plays it: 300 ms. Who is slower hears what is new, not what is old.
 const SOUNDS_RECEIVED: usize = 15;
+/// A second of pictures, 40 MB at 720p: for those who want every picture and may be held up for a moment.
+const MAX_PICTURES_WAITING: usize = 30;
 /// A daemon that does not take a picture for so long is stuck.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -240,37 +242,38 @@ impl Hold {
 /// Receives the peer's pictures. Dropping every clone ends it.
 #[derive(Clone)]
 pub struct VideoReceiver {
-    slot: Latest<Picture>,
+    /// Of one: the newest wins.
+    queue: Arc<Recent<Picture>>,
     hold: Arc<Hold>,
 }
 
 impl VideoReceiver {
-    /// The newest picture that has not been taken yet; waits for one. For one waiting task at a time.
+    /// The newest picture that has not been taken yet, or the oldest of those that wait; waits for one. For one waiting task at a time.
     pub async fn next(&self) -> Result<Picture, Gone> {
-        self.slot.take().await.map_err(|closed| self.hold.gone(closed))
+        self.queue.take().await.map_err(|closed| self.hold.gone(closed))
     }
 
     /// The same, waiting on a thread; `Ok(None)` when nothing came within `timeout`.
     pub fn next_blocking(&self, timeout: Duration) -> Result<Option<Picture>, Gone> {
-        self.slot.take_blocking(timeout).map_err(|closed| self.hold.gone(closed))
+        self.queue.take_blocking(timeout).map_err(|closed| self.hold.gone(closed))
     }
 
     /// The newest picture, if one has come since the last was taken.
     pub fn try_next(&self) -> Option<Picture> {
-        self.slot.try_take()
+        self.queue.try_take()
     }
 
     /// Pictures that a newer one replaced before they were taken here.
     pub fn replaced(&self) -> u64 {
-        self.slot.replaced()
+        self.queue.dropped()
     }
 
     /// On the RPC thread.
-    pub(super) fn start(session: Arc<Session>) -> (Self, video_sink::Client, oneshot::Receiver<()>) {
-        let slot = Latest::new();
+    pub(super) fn start(session: Arc<Session>, waiting: usize) -> (Self, video_sink::Client, oneshot::Receiver<()>) {
+        let queue = Arc::new(Recent::new(waiting.clamp(1, MAX_PICTURES_WAITING)));
         let (hold, released) = oneshot::channel();
-        let sink = capnp_rpc::new_client(PictureSink(slot.clone()));
-        (Self { slot, hold: Arc::new(Hold { session, _hold: hold }) }, sink, released)
+        let sink = capnp_rpc::new_client(PictureSink(Arc::clone(&queue)));
+        (Self { queue, hold: Arc::new(Hold { session, _hold: hold }) }, sink, released)
     }
 }
 
@@ -306,7 +309,7 @@ impl AudioReceiver {
 }
 
 /// Takes pictures from the daemon. Its answer is the moment of delivery, so it does nothing but put them down.
-struct PictureSink(Latest<Picture>);
+struct PictureSink(Arc<Recent<Picture>>);
 
 impl video_sink::Server for PictureSink {
     async fn picture(
@@ -314,7 +317,7 @@ impl video_sink::Server for PictureSink {
         params: video_sink::PictureParams,
         _: video_sink::PictureResults,
     ) -> capnp::Result<()> {
-        self.0.put(read_picture(params.get()?.get_picture()?)?);
+        self.0.push(read_picture(params.get()?.get_picture()?)?);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A short queue of sound between threads, where the oldest gives way.
+//! A short queue between threads, where the oldest gives way.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,13 @@ pub struct Recent<T> {
 
 struct State<T> {
     items: VecDeque<T>,
+    dropped: u64,
     closed: bool,
 }
 
 impl<T> Recent<T> {
     pub fn new(capacity: usize) -> Self {
-        let state = State { items: VecDeque::with_capacity(capacity), closed: false };
+        let state = State { items: VecDeque::with_capacity(capacity), dropped: 0, closed: false };
         Self { state: Mutex::new(state), capacity, arrived: Condvar::new(), bell: Notify::new() }
     }
 
@@ -39,11 +40,17 @@ impl<T> Recent<T> {
             }
             if state.items.len() == self.capacity {
                 state.items.pop_front();
+                state.dropped += 1;
             }
             state.items.push_back(item);
         }
         self.arrived.notify_one();
         self.bell.notify_one();
+    }
+
+    /// How many gave way before anybody took them.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
     }
 
     pub fn try_take(&self) -> Option<T> {

@@ -194,6 +194,13 @@ fn finish_recording(running: &mut Running, recording: Option<(Recorder, Writing)
             let seconds = recorded.samples as f64 / f64::from(kith_common::media::SAMPLE_RATE);
             let said = format!("Recorded {} pictures and {seconds:.1} s of sound.", recorded.pictures);
             running.timeline.notice(&said);
+            if recorded.lost > 0 {
+                let lost = format!(
+                    "kithctl: {} pictures or chunks of sound are missing: the disk was too slow.",
+                    recorded.lost
+                );
+                running.timeline.notice(&lost);
+            }
             Ok(())
         }
         Ok(Err(error)) => Err(Stop::failed(format!("the recording is not whole: {error}"))),

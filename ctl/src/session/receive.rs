@@ -16,6 +16,9 @@ use super::record::Recorder;
 /// How often the threads look whether they should end.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Pictures for a recording that may wait while the thread is held up; otherwise only the newest counts.
+const PICTURES: usize = 30;
+
 pub struct Receiving {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -44,7 +47,13 @@ pub async fn start(
     let tell = |what: &str, why: &dyn std::fmt::Display| {
         let _full = notices.try_send(format!("kithctl: cannot receive {what}: {why}"));
     };
-    let (video, audio) = tokio::join!(call.receive_video(), call.receive_audio());
+    let video = async {
+        match recorder {
+            Some(_) => call.receive_every_picture(PICTURES).await,
+            None => call.receive_video().await,
+        }
+    };
+    let (video, audio) = tokio::join!(video, call.receive_audio());
     match video {
         Ok(video) => {
             let (over, figures, recorder) = (Arc::clone(&over), figures.clone(), recorder.cloned());

@@ -2,7 +2,9 @@
 //! to the last moment whatever happens. A thread of its own writes, so that a slow disk delays no call.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use fast_image_resize::images::{Image, ImageRef};
@@ -13,8 +15,9 @@ use kith_common::media::{Picture, SAMPLE_RATE, Size, Sound, VideoFormat};
 
 use crate::stop::Stop;
 
-/// Two seconds at 30 pictures a second; a disk that is further behind loses pictures, and the recording says so.
-const QUEUE: usize = 60;
+/// What may wait for the disk: twelve seconds at 360p, three at 720p. What comes when a disk is further behind is lost,
+/// and the recording says so.
+const MAX_WAITING_BYTES: usize = 128 << 20;
 /// Pictures that wait for the signalled format. It usually comes first; when it does not come, their own size counts.
 const MAX_EARLY_PICTURES: usize = 30;
 const FALLBACK_FPS_MILLI: u32 = 30_000;
@@ -32,7 +35,25 @@ enum Item {
 /// Hands what arrives to the writing thread. Clones share it; the files are closed with the last.
 #[derive(Clone)]
 pub struct Recorder {
-    queue: SyncSender<Item>,
+    /// Bounded by `waiting`.
+    queue: Sender<Item>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    lost: AtomicU64,
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Format(_) => 0,
+            Self::Picture(picture) => picture.data().len(),
+            Self::Sound(sound) => 2 * sound.samples.len(),
+        }
+    }
 }
 
 /// What came of a recording.
@@ -40,6 +61,8 @@ pub struct Recorder {
 pub struct Recorded {
     pub pictures: u64,
     pub samples: u64,
+    /// Pictures and chunks of sound that the disk was too slow for.
+    pub lost: u64,
 }
 
 pub type Writing = JoinHandle<Result<Recorded, ClipError>>;
@@ -50,11 +73,12 @@ impl Recorder {
         let cannot = |error: std::io::Error| Stop::failed(format!("cannot record into {}: {error}", folder.display()));
         std::fs::create_dir_all(folder).map_err(cannot)?;
         let sound = WavWriter::create(&folder.join("audio.wav"))?;
-        let (queue, items) = sync_channel(QUEUE);
-        let mut files = Files::new(folder, sound);
+        let (queue, items) = channel();
+        let waiting = Arc::new(Waiting::default());
+        let mut files = Files::new(folder, sound, Arc::clone(&waiting));
         let thread = std::thread::Builder::new().name("kithctl-record".into());
         let writing = thread.spawn(move || files.write_all(&items)).map_err(cannot)?;
-        Ok((Self { queue }, writing))
+        Ok((Self { queue, waiting }, writing))
     }
 
     /// What the sender signalled; only the first counts.
@@ -71,10 +95,14 @@ impl Recorder {
     }
 
     fn put(&self, item: Item) {
-        // A thread that has ended has told why; its result is what `Writing` gives.
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(item) {
-            tracing::warn!("the disk is too slow for the recording");
+        let bytes = item.bytes();
+        if self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING_BYTES {
+            self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.waiting.lost.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        // A thread that has ended has told why; its result is what `Writing` gives.
+        let _ended = self.queue.send(item);
     }
 }
 
@@ -86,17 +114,19 @@ struct Files {
     scaler: Scaler,
     sound: WavWriter,
     sound_start: Option<MonoTime>,
+    waiting: Arc<Waiting>,
 }
 
 impl Files {
-    fn new(folder: &Path, sound: WavWriter) -> Self {
+    fn new(folder: &Path, sound: WavWriter, waiting: Arc<Waiting>) -> Self {
         let video_path = folder.join("video.y4m");
         let scaler = Scaler::default();
-        Self { video_path, video: None, format: None, early: Vec::new(), scaler, sound, sound_start: None }
+        Self { video_path, video: None, format: None, early: Vec::new(), scaler, sound, sound_start: None, waiting }
     }
 
     fn write_all(&mut self, items: &Receiver<Item>) -> Result<Recorded, ClipError> {
         while let Ok(item) = items.recv() {
+            self.waiting.bytes.fetch_sub(item.bytes(), Ordering::Relaxed);
             match item {
                 Item::Format(format) => {
                     self.format.get_or_insert(format);
@@ -108,7 +138,7 @@ impl Files {
         self.settle_format();
         self.flush_early()?;
         let pictures = self.video.as_ref().map_or(0, Y4mWriter::written);
-        Ok(Recorded { pictures, samples: self.sound.samples() })
+        Ok(Recorded { pictures, samples: self.sound.samples(), lost: self.waiting.lost.load(Ordering::Relaxed) })
     }
 
     fn picture(&mut self, picture: Picture) -> Result<(), ClipError> {
