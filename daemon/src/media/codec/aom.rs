@@ -12,7 +12,7 @@ use libaom_sys as sys;
 
 use super::{CodecError, Frame, Target, Unit, VideoEncoder};
 
-const NAME: &str = "libaom";
+const NAME: &str = "aom";
 /// Ticks a second of the time-stamps given to the encoder.
 const TICKS: f64 = 90_000.0;
 /// Two tiles on two threads from here on: 720p takes 4 ms instead of 6, smaller pictures gain nothing.
