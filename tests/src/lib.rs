@@ -24,10 +24,23 @@ pub fn program(name: &str) -> PathBuf {
     dir.join(name)
 }
 
-/// Says that a test did not run, and why; the test suite counts these lines.
+/// Says that a test did not run, and why. `scripts/test` collects and counts these lines: it names a file for them in
+/// `KITH_SKIPPED`, since the output of tests that pass is not shown.
 pub fn skip(reason: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    let Some(file) = std::env::var_os("KITH_SKIPPED") else { return };
+    if let Ok(mut file) = std::fs::File::options().append(true).create(true).open(file) {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        // One write, so that lines of tests that run at once stay whole.
+        let _ = file.write_all(format!("{test}: {reason}\n").as_bytes());
+    }
+}
+
+/// Shows what a test has measured, to whoever runs it with `--no-capture`.
+pub fn note(measured: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{measured}");
 }
 
 /// Whether a program can be run on this machine.

@@ -17,8 +17,6 @@ const CLIENT_GRACE: Duration = Duration::from_millis(300);
 const TEST_SIZE: (u32, u32) = (640, 360);
 const TEST_FPS: u32 = 30;
 const SOUND_INTERVAL: Duration = Duration::from_millis(20);
-/// The least time between two pictures sent back, of the time between two that the peer announced.
-const ECHO_SPACING: f64 = 0.6;
 
 /// Sends test pictures until a client takes over or the call ends.
 pub(super) async fn test_pictures(hub: Hub) {
@@ -75,9 +73,6 @@ pub(super) async fn echo_pictures(hub: Hub, info: watch::Receiver<CallInfo>) {
         if input.as_ref().is_some_and(|(_, input)| input.put(picture).is_err()) {
             return;
         }
-        // After a loss several pictures come out at once. A camera would not take them within milliseconds either, and the
-        // encoder drops what comes faster than it should: the newest of them waits its turn.
-        sleep(Duration::from_secs_f64(ECHO_SPACING / format.fps().max(1.0))).await;
     }
 }
 

@@ -14,7 +14,7 @@ use kith_common::media::{FRAME_SAMPLES, Sound};
 use kith_core::jitter::{self, JitterBuffer, Playout, Stretch, stretch};
 use kith_core::stats::Due;
 
-use super::codec::opus::Decoder;
+use kith_codec::opus::Decoder;
 use super::hub::Hub;
 use super::queue::Queue;
 use super::video_rx::SharedLipSync;

@@ -9,7 +9,7 @@ use kith_common::call::Switch;
 use kith_common::clock::MonoTime;
 use tokio::sync::mpsc;
 
-use super::codec::opus::{Encoder, SILENT_BYTES};
+use kith_codec::opus::{Encoder, SILENT_BYTES};
 use super::gather::Gather;
 use super::hub::Hub;
 

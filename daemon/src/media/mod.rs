@@ -6,7 +6,6 @@ mod addresses;
 pub mod audio_rx;
 pub mod audio_tx;
 mod candidates;
-mod codec;
 mod control;
 mod delivery;
 mod driver;

@@ -1,5 +1,5 @@
-//! The picture decoder of one call: a thread that decodes what the session brings, holds pictures back for the sound's sake,
-//! and hands them to the hub.
+//! The picture decoder of one call: a thread that decodes what the session brings, holds pictures back for the sound's sake
+//! and spaces those that come out together, and hands them to the hub.
 //!
 //! Nothing is shown that refers to what is missing: after a gap or an error it asks once for a key frame and waits for it.
 //! On a good link it adds no delay beyond decoding.
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use kith_common::clock::MonoTime;
 use kith_common::media::{Picture, Size};
+use kith_core::pace::Pacer;
 use kith_core::stats::Percentiles;
 use kith_core::sync::LipSync;
 use tokio::sync::Notify;
 
-use super::codec::dav1d::{Decoded, Decoder};
-use super::codec::{MAX_UNIT_BYTES, TEMPORAL_DELIMITER, starts_sequence};
+use kith_codec::dav1d::{Decoded, Decoder};
+use kith_codec::{MAX_UNIT_BYTES, TEMPORAL_DELIMITER, starts_sequence};
 use super::hub::Hub;
 use super::queue::Queue;
 
@@ -97,7 +98,7 @@ impl VideoRx {
             move || {
                 let _entered = span.entered();
                 match Decoder::new() {
-                    Ok(decoder) => Work { hub, sync, shared, decoder, state: Waiting::start(), next: 0 }.run(),
+                    Ok(decoder) => Work::new(hub, sync, shared, decoder).run(),
                     Err(error) => tracing::error!(%error, "this call shows no pictures"),
                 }
             }
@@ -172,10 +173,15 @@ struct Work {
     shared: Arc<Shared>,
     decoder: Decoder,
     state: Waiting,
+    pacer: Pacer,
     next: u64,
 }
 
 impl Work {
+    const fn new(hub: Hub, sync: SharedLipSync, shared: Arc<Shared>, decoder: Decoder) -> Self {
+        Self { hub, sync, shared, decoder, state: Waiting::start(), pacer: Pacer::new(), next: 0 }
+    }
+
     fn run(&mut self) {
         loop {
             match self.shared.units.take_blocking(IDLE) {
@@ -244,12 +250,16 @@ impl Work {
         self.shared.key_wanted.notify_one();
     }
 
-    fn show(&self, picture: Picture) {
-        let hold = lock(&self.sync).handle_picture(picture.capture, MonoTime::now());
+    fn show(&mut self, picture: Picture) {
+        let ready = MonoTime::now();
+        let hold = lock(&self.sync).handle_picture(picture.capture, ready);
+        let hold = hold.max(self.pacer.handle_picture(picture.capture, ready));
         if !hold.is_zero() {
             std::thread::sleep(hold.min(MAX_HOLD));
         }
-        lock(&self.sync).handle_shown(picture.capture, MonoTime::now());
+        let shown = MonoTime::now();
+        self.pacer.handle_shown(picture.capture, shown);
+        lock(&self.sync).handle_shown(picture.capture, shown);
         self.hub.deliver_picture(picture);
     }
 }

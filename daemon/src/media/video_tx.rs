@@ -16,7 +16,7 @@ use kith_core::ladder::{Ladder, Step};
 use kith_core::stats::Percentiles;
 use tokio::sync::mpsc;
 
-use super::codec::{Frame, Target, Unit, VideoEncoder, video_encoder};
+use kith_codec::{Frame, Target, Unit, VideoEncoder, video_encoder};
 use super::hub::Hub;
 use super::scale::Scaler;
 
@@ -32,6 +32,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const USUAL_FPS: f64 = 30.0;
 /// The least bitrate that an encoder is asked for.
 const MIN_BPS: u64 = 30_000;
+/// Pictures that may be made up for after a pause of the source: as many as one packet sent again holds back.
+const CREDIT: u32 = 4;
 /// A thread that waits this much longer than it works is short of a core, not of a smaller picture.
 const WAITING_FACTOR: u32 = 4;
 
@@ -346,15 +348,18 @@ impl Work {
         step
     }
 
-    /// Keeps the step's frame rate, whatever the source's; captures may come a little early or late.
+    /// Keeps the step's frame rate, whatever the source's; captures may come a little early or late, and what a source
+    /// held up for a moment delivers at once is not lost.
     fn is_due(&mut self, capture: MonoTime, fps: f64) -> bool {
         let interval = Duration::from_secs_f64(1.0 / fps.max(1.0));
-        if capture + interval / 2 < self.due && self.due.since(capture) < 3 * interval {
+        // The first picture, and one after the clock jumped back, begin a new rhythm.
+        let begins = self.due == MonoTime::default() || self.due.since(capture) >= CREDIT * interval;
+        let rhythm = if begins { capture } else { self.due };
+        if capture + interval / 2 < rhythm {
             return false;
         }
-        // After a pause the rhythm starts anew instead of catching up.
-        let behind = capture.since(self.due) > interval;
-        self.due = if behind || self.due.since(capture) >= 3 * interval { capture } else { self.due } + interval;
+        let earliest = MonoTime(capture.micros().saturating_sub((CREDIT * interval).as_micros() as u64));
+        self.due = rhythm.max(earliest) + interval;
         true
     }
 

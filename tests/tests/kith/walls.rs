@@ -48,8 +48,12 @@ fn only_the_network_area_names_libp2p() {
 
 #[test]
 fn only_the_media_area_names_str0m_and_the_codecs() {
-    for word in ["str0m::", "libaom_sys::", "libdav1d_sys::", "rav1e::", "opus::"] {
+    for word in ["str0m::", "kith_codec::"] {
         assert_eq!(outside(word, &["daemon/src/media"]), Vec::<String>::new(), "{word}");
+    }
+    for word in ["libaom_sys::", "libdav1d_sys::", "rav1e::", "opus::"] {
+        let named = outside(word, &["daemon/codec", "daemon/src/media"]);
+        assert_eq!(named, Vec::<String>::new(), "{word}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sound thread's work in virtual time.
 
-use super::super::codec::opus::Encoder;
+use kith_codec::opus::Encoder;
 use super::*;
 
 fn shared() -> Arc<Shared> {

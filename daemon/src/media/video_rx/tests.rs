@@ -3,7 +3,7 @@
 use kith_common::call::EncoderChoice;
 use kith_common::testsource::TestPicture;
 
-use super::super::codec::{Frame, Target, VideoEncoder, video_encoder};
+use kith_codec::{Frame, Target, VideoEncoder, video_encoder};
 use super::*;
 
 fn shared() -> Arc<Shared> {
@@ -18,14 +18,7 @@ fn shared() -> Arc<Shared> {
 
 fn work() -> Work {
     let decoder = Decoder::new().expect("it starts");
-    Work {
-        hub: Hub::new(),
-        sync: SharedLipSync::default(),
-        shared: shared(),
-        decoder,
-        state: Waiting::start(),
-        next: 0,
-    }
+    Work::new(Hub::new(), SharedLipSync::default(), shared(), decoder)
 }
 
 struct Sender {

@@ -2,8 +2,8 @@
 
 use kith_common::testsource::TestPicture;
 
-use super::super::codec::dav1d::Decoder;
-use super::super::codec::starts_sequence;
+use kith_codec::dav1d::Decoder;
+use kith_codec::starts_sequence;
 use super::super::hub::VideoInput;
 use super::*;
 
@@ -154,4 +154,15 @@ fn a_source_faster_than_it_says_is_thinned_out() {
         })
         .count();
     assert_eq!(jittered, 60);
+}
+
+#[test]
+fn what_a_source_delivers_at_once_after_a_pause_is_sent() {
+    let mut rig = Rig::new("320x180", 300_000, 4);
+    let (before, burst) = ([0, 33, 67, 100], [250, 266, 282, 298]);
+    let due = before.iter().chain(&burst).filter(|ms| rig.work.is_due(MonoTime(1_000_000 + *ms * 1000), 30.0)).count();
+    assert_eq!(due, 8);
+    // A pause of a minute is no reason for a minute's pictures.
+    let late = (0..60u64).filter(|number| rig.work.is_due(MonoTime(61_000_000 + number * 8_333), 30.0)).count();
+    assert!((15..=21).contains(&late), "{late} in half a second");
 }
