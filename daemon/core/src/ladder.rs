@@ -20,6 +20,10 @@ const PIXELS_360P: f64 = 640.0 * 360.0;
 const PIXELS_EXPONENT: f64 = 0.924;
 /// Half the pictures need more than half the bits: each differs more from the one before.
 const FPS_EXPONENT: f64 = 0.7;
+/// Four times the need is past the knee of the quality curve: libaom reaches 43 dB there, and only noise is left to code.
+const ENOUGH: f64 = 4.0;
+/// The same for an encoder that is slow.
+const ENOUGH_SLOW: f64 = 2.0;
 /// A step is left downwards below this share of its need ..
 const LEAVE: f64 = 0.85;
 /// .. and entered upwards above this, for [`CALM`].
@@ -62,6 +66,24 @@ impl Step {
             * (self.size.pixels() as f64 / PIXELS_360P).powf(PIXELS_EXPONENT)
             * (self.fps / 30.0).powf(FPS_EXPONENT)
     }
+
+    /// The bitrate beyond which more bits show no more, in bits a second. They would only cost the link, and an encoder
+    /// whose time follows the bitrate, the CPU.
+    pub fn enough_bps(&self, thrift: Thrift) -> f64 {
+        self.need_bps()
+            * match thrift {
+                Thrift::Link => ENOUGH,
+                Thrift::Cpu => ENOUGH_SLOW,
+            }
+    }
+}
+
+/// What an encoder is short of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thrift {
+    Link,
+    /// rav1e: at twice the bitrate it takes half as long again.
+    Cpu,
 }
 
 /// All steps of a source, smallest first.

@@ -14,10 +14,10 @@ use kith_common::media::{FRAME_SAMPLES, Sound};
 use kith_core::jitter::{self, JitterBuffer, Playout, Stretch, stretch};
 use kith_core::stats::Due;
 
-use kith_codec::opus::Decoder;
 use super::hub::Hub;
 use super::queue::Queue;
 use super::video_rx::SharedLipSync;
+use kith_codec::opus::Decoder;
 
 const TICK: Duration = Duration::from_millis(20);
 const FRAME_MICROS: i64 = 20_000;

@@ -9,9 +9,9 @@ use kith_common::call::Switch;
 use kith_common::clock::MonoTime;
 use tokio::sync::mpsc;
 
-use kith_codec::opus::{Encoder, SILENT_BYTES};
 use super::gather::Gather;
 use super::hub::Hub;
+use kith_codec::opus::{Encoder, SILENT_BYTES};
 
 /// How often an idle thread looks whether it is still needed, when nobody wakes it.
 const IDLE: Duration = Duration::from_millis(500);

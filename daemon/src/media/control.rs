@@ -27,7 +27,6 @@ const GROWTH: Duration = Duration::from_millis(40);
 /// While the peer sees a queue, what it receives is what the link carries. That is believed for this long.
 const CONGESTED: Duration = Duration::from_millis(60);
 const CAP_LIFE: Duration = Duration::from_millis(800);
-/// A request for a key frame is repeated when it can have been lost; the answer takes a round trip at least.
 /// Growth seen in what comes makes the sender careful for this long, until the peer says how things are in the other
 /// direction: what links share (a radio, an emulation) falls in both, and then the peer's word comes through the queue.
 const CAREFUL: Duration = Duration::from_millis(400);
@@ -37,6 +36,7 @@ const CALM: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_millis(180);
 /// After this long without a picture nobody sends any.
 const ABANDONED: Duration = Duration::from_secs(3);
+/// A request for a key frame is repeated when it can have been lost; the answer takes a round trip at least.
 const PLI_INTERVAL: Duration = Duration::from_millis(300);
 /// Of what the peer receives while there is a queue: this is the estimate, and pictures never get less than that.
 const CARRIED: f64 = 0.9;
@@ -85,6 +85,8 @@ pub struct Control {
     /// The least lately: what a packet needs without a queue.
     least_round_trip: Option<Duration>,
     last_picture: Option<Instant>,
+    /// The usual time between two pictures, smoothed.
+    picture_interval: Duration,
     impatient: bool,
     key_wanted: bool,
     /// Pictures are undecodable until the next key frame.
@@ -115,6 +117,7 @@ impl Control {
             worried: None,
             least_round_trip: None,
             last_picture: None,
+            picture_interval: Duration::ZERO,
             impatient: false,
             round_trip: Duration::ZERO,
             key_wanted: false,
@@ -223,7 +226,7 @@ impl Control {
         let transit = match medium {
             Medium::Audio => self.sound_transit(transit, data.time.numer()),
             Medium::Video => {
-                self.last_picture = Some(Instant::now());
+                self.handle_picture_at(Instant::now());
                 if key {
                     self.broken = false;
                     self.key_wanted = false;
@@ -239,6 +242,13 @@ impl Control {
             *least = Some(least.map_or(transit, |least| least.min(transit)));
         }
         transit
+    }
+
+    fn handle_picture_at(&mut self, now: Instant) {
+        if let Some(last) = self.last_picture.replace(now) {
+            let step = now.saturating_duration_since(last).min(ABANDONED);
+            self.picture_interval = (self.picture_interval * 7 + step) / 8;
+        }
     }
 
     fn sound_transit(&mut self, transit: Option<i64>, time: u64) -> Option<i64> {
@@ -287,7 +297,7 @@ impl Control {
     /// Whether pictures wait for what will not come: then the receiver stops asking for it, so that the transport goes
     /// on, and asks for a key frame. Otherwise it would wait for five requests and three round trips of a full link.
     fn is_stuck(&self, now: Instant) -> bool {
-        let patience = STUCK + self.least_round_trip.unwrap_or(STUCK) * 3;
+        let patience = STUCK.max(self.picture_interval * 4) + self.least_round_trip.unwrap_or(STUCK) * 3;
         let waited = self.last_picture.map(|at| now.saturating_duration_since(at));
         waited.is_some_and(|waited| waited > patience && waited < ABANDONED)
     }

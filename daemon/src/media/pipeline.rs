@@ -15,8 +15,9 @@ use super::hub::Hub;
 use super::video_rx::{EncodedIn, VideoRx, VideoRxStats};
 use super::video_tx::{EncodedPicture, VideoTx, VideoTxConfig, VideoTxStats};
 
-/// The session takes pictures at once; two wait only when the machine is overloaded, and then the encoder should wait.
-const PICTURES: usize = 2;
+/// The session takes pictures at once. Room for one, and for the four that an encoder holds back and gives out together
+/// when it is replaced; more wait only when the machine is overloaded, and then the encoder should wait.
+const PICTURES: usize = 6;
 /// A fifth of a second: the session takes them at once.
 const SOUNDS: usize = 10;
 /// The transport leaves temporal delimiters out; decoders want one before each unit (AV1 specification 7.5).

@@ -15,10 +15,10 @@ use kith_core::stats::Percentiles;
 use kith_core::sync::LipSync;
 use tokio::sync::Notify;
 
-use kith_codec::dav1d::{Decoded, Decoder};
-use kith_codec::{MAX_UNIT_BYTES, TEMPORAL_DELIMITER, starts_sequence};
 use super::hub::Hub;
 use super::queue::Queue;
+use kith_codec::dav1d::{Decoded, Decoder};
+use kith_codec::{MAX_UNIT_BYTES, TEMPORAL_DELIMITER, starts_sequence};
 
 /// Coded pictures that wait for the decoder: two thirds of a second, more than the longest hold. Behind that they are late
 /// anyway, and only a key frame helps.

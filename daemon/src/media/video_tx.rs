@@ -12,13 +12,13 @@ use kith_common::call::{EncoderChoice, Switch};
 use kith_common::clock::MonoTime;
 use kith_common::media::{Picture, Size, VideoFormat};
 use kith_core::keyframe::{KeyFrameBudget, KeyReason};
-use kith_core::ladder::{Ladder, Step};
+use kith_core::ladder::{Ladder, Step, Thrift};
 use kith_core::stats::Percentiles;
 use tokio::sync::mpsc;
 
-use kith_codec::{Frame, Target, Unit, VideoEncoder, video_encoder};
 use super::hub::Hub;
 use super::scale::Scaler;
+use kith_codec::{Frame, Target, Unit, VideoEncoder, video_encoder};
 
 /// How often an idle thread looks whether it is still needed, when nobody wakes it.
 const IDLE: Duration = Duration::from_millis(500);
@@ -246,7 +246,10 @@ impl Work {
         }
         // The place in the session's queue comes first: what is encoded must also be sent.
         let place = out.try_reserve().ok()?;
-        let target = Target { bps: self.target(), fps: step.fps };
+        let thrift = self.thrift();
+        // Within 30 Mb/s for any size; a negative need does not exist.
+        let enough = step.enough_bps(thrift) as u64;
+        let target = Target { bps: self.target().min(enough.max(MIN_BPS)), fps: step.fps };
         let mut held = Vec::new();
         if self.encoder.as_ref().is_none_or(|encoder| encoder.size() != step.size) {
             held = self.renew(step.size, target, now)?;
@@ -320,6 +323,15 @@ impl Work {
             sent += 1;
         }
         lock(&self.shared.figures).sent += sent;
+    }
+
+    /// An encoder with threads of its own is one that needs them.
+    fn thrift(&self) -> Thrift {
+        match &self.encoder {
+            Some(encoder) if !encoder.works_on_this_thread() => Thrift::Cpu,
+            None if self.choice == EncoderChoice::Rav1e => Thrift::Cpu,
+            _ => Thrift::Link,
+        }
     }
 
     fn target(&self) -> u64 {

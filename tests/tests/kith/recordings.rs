@@ -54,7 +54,14 @@ fn play_to_each_other(dir: &Path, a: &Side, b: &Side) -> Result<()> {
         &ada,
         &ben,
         &[
-            "--video", text(&a.video_file)?, "--audio", text(&a.audio_file)?, "--record", text(&a_record)?, "--for", "10",
+            "--video",
+            text(&a.video_file)?,
+            "--audio",
+            text(&a.audio_file)?,
+            "--record",
+            text(&a_record)?,
+            "--for",
+            "10",
         ],
         &["--video", text(&b.video_file)?, "--audio", text(&b.audio_file)?, "--record", text(&b_record)?],
     )?;

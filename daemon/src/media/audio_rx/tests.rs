@@ -1,7 +1,7 @@
 //! The sound thread's work in virtual time.
 
-use kith_codec::opus::Encoder;
 use super::*;
+use kith_codec::opus::Encoder;
 
 fn shared() -> Arc<Shared> {
     Arc::new(Shared {

@@ -3,8 +3,8 @@
 use kith_common::call::EncoderChoice;
 use kith_common::testsource::TestPicture;
 
-use kith_codec::{Frame, Target, VideoEncoder, video_encoder};
 use super::*;
+use kith_codec::{Frame, Target, VideoEncoder, video_encoder};
 
 fn shared() -> Arc<Shared> {
     Arc::new(Shared {

@@ -2,10 +2,10 @@
 
 use kith_common::testsource::TestPicture;
 
-use kith_codec::dav1d::Decoder;
-use kith_codec::starts_sequence;
 use super::super::hub::VideoInput;
 use super::*;
+use kith_codec::dav1d::Decoder;
+use kith_codec::starts_sequence;
 
 struct Rig {
     work: Work,
