@@ -182,6 +182,8 @@ mod tests {
             loss: None,
             agent: String::new(),
             connected_since_unix_ms: 0,
+            services: Vec::new(),
+            last_seen_unix_ms: 0,
         }
     }
 

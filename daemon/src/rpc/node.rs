@@ -173,5 +173,7 @@ fn row(connection: &Connection, peer: PeerId) -> PeerInfo {
         loss: None,
         agent: String::new(),
         connected_since_unix_ms: kith_common::clock::unix_ms(),
+        services: Vec::new(),
+        last_seen_unix_ms: kith_common::clock::unix_ms(),
     })
 }
