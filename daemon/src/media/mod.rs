@@ -18,6 +18,7 @@ mod figures;
 mod gather;
 pub mod hub;
 mod impair;
+mod listening;
 pub mod params;
 mod paths;
 mod pipeline;
@@ -37,7 +38,7 @@ pub mod video_tx;
 pub use delivery::Delivered;
 pub use engine::Media;
 pub use params::{
-    AUDIO_PORT, Candidate, CandidateKind, ClockOffset, Impairment, MAX_CANDIDATES, MediaConfig, MediaPorts, Reflector,
-    ReflectorSource, Role, SessionEvent, SessionSpec, TransportParams, VIDEO_PORT,
+    AUDIO_PORT, Candidate, CandidateKind, ClockOffset, Impairment, MAX_CANDIDATES, MediaConfig, MediaListeners, MediaPorts,
+    Reflector, ReflectorSource, Role, SessionEvent, SessionSpec, TransportParams, VIDEO_PORT, service_name,
 };
 pub use session::Session;

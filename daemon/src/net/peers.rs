@@ -210,7 +210,7 @@ impl Peer {
             loss: None,
             agent: agent.clone(),
             connected_since_unix_ms: self.since_unix_ms,
-            services: Vec::new(),
+            services: self.hello.as_ref().map(|hello| hello.services.clone()).unwrap_or_default(),
             last_seen_unix_ms: unix_ms(),
         })
     }
