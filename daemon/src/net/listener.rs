@@ -21,7 +21,7 @@ use super::swarm::Node;
 const NAME: &str = "node";
 /// How long after closing a QUIC listener its port may still be ours: some 0.6 s were measured (facts/network.md 8).
 const RELEASED_WITHIN: Duration = Duration::from_secs(5);
-/// What stopping and moving cost, for the row.
+/// What stopping costs, for the row.
 const STOPPED: &str = "connections over QUIC were closed with the port, those over TCP go on; nobody can connect to this \
                        node, and it can still call: kithctl services start node";
 
@@ -29,8 +29,8 @@ pub(super) struct Listener {
     bind: Option<IpAddr>,
     core: Core,
     listening: Vec<ListenerId>,
-    /// A port that was closed a moment ago.
-    released: Option<(u16, Instant)>,
+    /// Ports that were closed a moment ago.
+    released: Vec<(u16, Instant)>,
     row: watch::Sender<Status>,
 }
 
@@ -38,7 +38,7 @@ impl Listener {
     pub fn new(bind: Option<IpAddr>, wanted: u16, begin: Begin, taken_port: TakenPort, now: Instant) -> Self {
         let core = Core::new(wanted, begin, taken_port, now);
         let row = watch::Sender::new(core.status().clone());
-        let mut listener = Self { bind, core, listening: Vec::new(), released: None, row };
+        let mut listener = Self { bind, core, listening: Vec::new(), released: Vec::new(), row };
         listener.report();
         listener
     }
@@ -89,7 +89,8 @@ impl Listener {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Close => {
-                    self.released = Some((self.row.borrow().port, now));
+                    self.released.retain(|(_, at)| now < *at + RELEASED_WITHIN);
+                    self.released.push((self.row.borrow().port, now));
                     self.close(swarm);
                 }
                 Action::Bind { port } => match self.open(swarm, port) {
@@ -120,11 +121,11 @@ impl Listener {
     }
 
     fn refused(&mut self, error: &PortError, now: Instant) {
-        let closing = |(released, at)| {
-            let own = matches!(error, PortError::Taken { port, holder: Holder::Ourselves, .. } if *port == released);
-            own && now < at + RELEASED_WITHIN
+        let closing = |(released, at): &(u16, Instant)| {
+            let own = matches!(error, PortError::Taken { port, holder: Holder::Ourselves, .. } if port == released);
+            own && now < *at + RELEASED_WITHIN
         };
-        let refusal = if self.released.is_some_and(closing) {
+        let refusal = if self.released.iter().any(closing) {
             Refusal { why: Why::Closing, error: error.to_string(), suggestion: String::new() }
         } else {
             error.refusal(NAME, &ports::binds(self.bind), &ports::BOTH)
