@@ -6,6 +6,8 @@ using Types = import "types.capnp";
 using Peers = import "peer.capnp".Peers;
 using Calls = import "call.capnp".Calls;
 using Service = import "service.capnp".Service;
+using Services = import "service.capnp".Services;
+using Diagnostics = import "diagnostics.capnp".Diagnostics;
 
 interface Kith @0xb7c1f0a2d3e40020 {
   hello @0 (client :ClientInfo) -> (server :ServerInfo);
@@ -34,6 +36,8 @@ interface Node @0xb7c1f0a2d3e40023 {
   status @1 () -> (status :Status);
   peers @2 () -> (peers :Peers);
   calls @3 () -> (calls :Calls);
+  services @4 () -> (services :Services);
+  diagnostics @5 () -> (diagnostics :Diagnostics);
 }
 
 struct Identity @0xb7c1f0a2d3e40024 {

@@ -37,6 +37,10 @@ struct PeerInfo @0xb7c1f0a2d3e40042 {
   # Loss is only known where datagrams have been exchanged.
   agent @10 :Text;
   connectedSinceUnixMs @11 :Int64;
+  services @12 :List(Text);
+  # What the peer offers now: "video audio chat files broadcast", those that listen. Empty until it has said.
+  lastSeenUnixMs @13 :Int64;
+  # When a connection to it was last known to be alive; 0: never.
 }
 
 struct ConnectOutcome @0xb7c1f0a2d3e40043 {
@@ -60,6 +64,11 @@ interface Peers @0xb7c1f0a2d3e40044 {
   # Ends within 30 s. Dropping the promise cancels.
 
   disconnect @3 (target :Text) -> (outcome :Types.Outcome);
+
+  block @4 (target :Text) -> (outcome :Types.Outcome);
+  # Ends its connections and calls, and refuses new ones, also after a restart.
+
+  unblock @5 (target :Text) -> (outcome :Types.Outcome);
 }
 
 interface PeersObserver @0xb7c1f0a2d3e40045 {

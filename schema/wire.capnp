@@ -14,6 +14,8 @@ struct Hello @0xb7c1f0a2d3e40080 {
   audioPort @4 :UInt16;
   observedAddress @5 :Text;
   # "ip:port" that the sender sees the receiver at.
+  services @6 :List(Text);
+  # What the sender offers now: "video audio chat files broadcast", those that listen.
 }
 
 enum Kind @0xb7c1f0a2d3e40081 { unspecified @0; voice @1; video @2; }

@@ -6,10 +6,12 @@
 //! the last handle of a thing ends that thing at the daemon, and nothing else: a call goes on without its clients.
 
 mod call;
+mod diagnostics;
 mod feed;
 mod link;
 mod media;
 mod recent;
+mod services;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -120,6 +122,27 @@ impl Client {
             outcome!(request)
         });
         disconnect.await
+    }
+
+    /// Ends its connections and calls and refuses new ones, also after a restart, until it is unblocked.
+    pub async fn block_peer(&self, target: &str) -> Result<(), Failure> {
+        let target = target.to_owned();
+        let block = self.node.ask(|node, _| async move {
+            let mut request = node.peers_request().send().pipeline.get_peers().block_request();
+            request.get().set_target(target);
+            outcome!(request)
+        });
+        block.await
+    }
+
+    pub async fn unblock_peer(&self, target: &str) -> Result<(), Failure> {
+        let target = target.to_owned();
+        let unblock = self.node.ask(|node, _| async move {
+            let mut request = node.peers_request().send().pipeline.get_peers().unblock_request();
+            request.get().set_target(target);
+            outcome!(request)
+        });
+        unblock.await
     }
 
     /// Calls that are going on and the last few that ended, newest first.

@@ -5,6 +5,7 @@
 
 mod buffers;
 mod call;
+mod diagnostics;
 mod media;
 mod node;
 
@@ -16,10 +17,14 @@ use crate::types_capnp::{self, failure, outcome};
 pub use call::{
     read_call_info, read_options, read_stage, read_stats, write_call_info, write_options, write_stage, write_stats,
 };
+pub use diagnostics::{
+    read_bandwidth, read_hop, read_network, read_ping, read_samples, write_bandwidth, write_hop, write_network,
+    write_ping, write_samples,
+};
 pub use media::{read_format, read_picture, read_sound, write_format, write_picture, write_sound};
 pub use node::{
-    read_identity, read_peer, read_peers, read_service, read_status, write_identity, write_peer, write_peers,
-    write_service, write_status,
+    read_identity, read_peer, read_peers, read_service, read_services, read_status, write_identity, write_peer,
+    write_peers, write_service, write_services, write_status,
 };
 
 /// An enumeration of the domain and its counterpart in the schema.

@@ -6,6 +6,7 @@ pub mod client;
 pub mod clip;
 pub mod clock;
 pub mod convert;
+pub mod diagnostics;
 pub mod failure;
 pub mod ids;
 pub mod media;
@@ -21,6 +22,9 @@ pub mod testsource;
 mod generated {
     pub mod call_capnp {
         include!(concat!(env!("OUT_DIR"), "/call_capnp.rs"));
+    }
+    pub mod diagnostics_capnp {
+        include!(concat!(env!("OUT_DIR"), "/diagnostics_capnp.rs"));
     }
     pub mod kith_capnp {
         include!(concat!(env!("OUT_DIR"), "/kith_capnp.rs"));
@@ -42,4 +46,6 @@ mod generated {
     }
 }
 // The generated code names its siblings by `crate::name_capnp`.
-pub use generated::{call_capnp, kith_capnp, media_capnp, peer_capnp, service_capnp, types_capnp, wire_capnp};
+pub use generated::{
+    call_capnp, diagnostics_capnp, kith_capnp, media_capnp, peer_capnp, service_capnp, types_capnp, wire_capnp,
+};

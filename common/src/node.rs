@@ -40,6 +40,10 @@ pub struct PeerInfo {
     pub loss: Option<f64>,
     pub agent: String,
     pub connected_since_unix_ms: i64,
+    /// What the peer offers now, by the names of services; empty until it has said.
+    pub services: Vec<String>,
+    /// When a connection to it was last known to be alive; 0: never.
+    pub last_seen_unix_ms: i64,
 }
 
 /// Who a node is.

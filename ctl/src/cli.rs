@@ -35,6 +35,8 @@ pub enum Command {
     Status,
     /// Connected peers first, then the others that are known
     Peers(PeersArguments),
+    /// Every listener: state, port, error, next try; start, stop and move each
+    Services(ServicesArguments),
     /// Place a call and print its timeline
     Call(CallArguments),
     /// Take the next incoming call
@@ -71,6 +73,38 @@ pub enum PeersVerb {
     Disconnect(Peer),
     /// One peer in full
     Show(Peer),
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ServicesArguments {
+    /// Go on, and print each change
+    #[arg(long)]
+    pub watch: bool,
+    #[command(subcommand)]
+    pub verb: Option<ServicesVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ServicesVerb {
+    /// Start a service that is stopped, or try one that failed at once
+    Start(ServiceName),
+    /// Stop a service: its calls end, new ones are refused, the others go on
+    Stop(ServiceName),
+    /// Move a service to another port; calls that go on are not cut
+    Port {
+        #[command(flatten)]
+        which: ServiceName,
+        /// 0: any free port
+        #[arg(value_name = "N")]
+        port: u16,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ServiceName {
+    #[arg(value_name = "NAME", value_parser = ["node", "video", "audio", "chat", "files", "broadcast"])]
+    pub name: String,
 }
 
 #[derive(Debug, Args)]
@@ -249,6 +283,12 @@ mod tests {
             "peers connect 192.0.2.7",
             "peers disconnect 12D3KooW",
             "peers show ada",
+            "services",
+            "services --watch",
+            "services start audio",
+            "services stop node",
+            "services port video 9997",
+            "services port video 0",
             "call ada --voice",
             "call kith:abc --video a.y4m --audio a.wav --record out --for 2.5",
             "call ada --video camera:1 --audio mic:USB",
@@ -285,6 +325,11 @@ mod tests {
             "test-call --fps 0",
             "test-call --rate-after 500",
             "peers --watch connect ada",
+            "services stop",
+            "services stop telegraph",
+            "services port video",
+            "services port video 70000",
+            "services --watch stop audio",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

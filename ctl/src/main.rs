@@ -58,6 +58,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
         Command::Id => noun::id::run(&client, output).await,
         Command::Status => noun::status::run(&client, output).await,
         Command::Peers(arguments) => noun::peers::run(&client, arguments, output).await,
+        Command::Services(arguments) => noun::services::run(&client, arguments, output).await,
         Command::Call(arguments) => noun::call::call(&client, arguments, output).await,
         Command::Answer(arguments) => noun::call::answer(&client, arguments, output).await,
         Command::Calls => noun::calls::list(&client, output).await,

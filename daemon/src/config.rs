@@ -3,6 +3,7 @@
 //! Everything has a default. A key that does not exist, or a value that makes no sense, is an error that names it: a
 //! setting that is silently not in force is worse than a daemon that does not start.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,6 +14,7 @@ use clap::builder::BoolishValueParser;
 use kith_common::call::EncoderChoice;
 use kith_common::paths;
 use kith_common::target::NODE_PORT;
+use kith_core::listener::TakenPort;
 use serde::Deserialize;
 
 use crate::calls::AutoAnswer;
@@ -51,6 +53,9 @@ struct Flags {
     /// UDP port for voice calls; 0: any [default: 9998]
     #[arg(long, env = "KITH_AUDIO_PORT", value_name = "N")]
     audio_port: Option<u16>,
+    /// When another program has a port: wait until it is free, or take the next free one (auto) [default: wait]
+    #[arg(long, env = "KITH_TAKEN_PORT", value_name = "wait|auto")]
+    taken_port: Option<TakenPort>,
     /// A node to join the network through; may be given several times
     #[arg(long, env = "KITH_BOOTSTRAP", value_name = "MULTIADDR", value_delimiter = ',')]
     bootstrap: Vec<Multiaddr>,
@@ -102,6 +107,7 @@ struct File {
     node_port: Option<u16>,
     video_port: Option<u16>,
     audio_port: Option<u16>,
+    taken_port: Option<String>,
     bootstrap: Option<Vec<String>>,
     mdns: Option<bool>,
     upnp: Option<bool>,
@@ -115,13 +121,14 @@ struct File {
 }
 
 /// The keys above; a test holds the two together.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "data_dir",
     "socket",
     "bind",
     "node_port",
     "video_port",
     "audio_port",
+    "taken_port",
     "bootstrap",
     "mdns",
     "upnp",
@@ -144,6 +151,9 @@ pub struct Config {
     pub node_port: u16,
     pub video_port: u16,
     pub audio_port: u16,
+    /// Services whose port was named on the command line or in the environment: what a client chose before is not in force.
+    pub fixed_ports: BTreeSet<&'static str>,
+    pub taken_port: TakenPort,
     pub bootstrap: Vec<Multiaddr>,
     pub mdns: Toggle,
     pub upnp: Toggle,
@@ -204,6 +214,7 @@ impl Config {
         } else {
             flags.bootstrap
         };
+        let ports = [("node", flags.node_port), ("video", flags.video_port), ("audio", flags.audio_port)];
         Ok(Self {
             data_dir: flags.data_dir.or(file.data_dir).unwrap_or_else(paths::data_dir),
             socket: flags.socket.or(file.socket).unwrap_or_else(paths::socket),
@@ -211,6 +222,8 @@ impl Config {
             node_port: flags.node_port.or(file.node_port).unwrap_or(NODE_PORT),
             video_port: flags.video_port.or(file.video_port).unwrap_or(VIDEO_PORT),
             audio_port: flags.audio_port.or(file.audio_port).unwrap_or(AUDIO_PORT),
+            fixed_ports: ports.into_iter().filter(|(_, port)| port.is_some()).map(|(name, _)| name).collect(),
+            taken_port: key("taken_port").choose(flags.taken_port, file.taken_port)?,
             bootstrap,
             mdns: toggle(not(flags.no_mdns).or(file.mdns).unwrap_or(true)),
             upnp: toggle(not(flags.no_upnp).or(file.upnp).unwrap_or(true)),
@@ -359,6 +372,15 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_was_named_on_the_command_line_is_known_as_such() {
+        let config = load("video_port = 5\ntaken_port = \"auto\"", &["--audio-port", "6"]).expect("valid");
+        assert_eq!((config.video_port, config.audio_port), (5, 6));
+        assert_eq!(config.fixed_ports, BTreeSet::from(["audio"]));
+        assert_eq!(config.taken_port, TakenPort::Auto);
+        assert_eq!(load("", &["--taken-port", "wait"]).expect("valid").taken_port, TakenPort::Wait);
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_the_nearest_right_one() {
         for (key, meant) in [("node_prot", "node_port"), ("node-port", "node_port"), ("autoanswer", "auto_answer")] {
             let error = load(&format!("{key} = 1"), &[]).expect_err("no such key").to_string();
@@ -375,6 +397,7 @@ mod tests {
             ("node_port = 70000", "node_port"),
             ("bootstrap = [\"nowhere\"]", "bootstrap"),
             ("auto_answer = \"perhaps\"", "auto_answer"),
+            ("taken_port = \"steal\"", "taken_port"),
             ("name = \"\"", "name"),
             ("name = ", "kithd.toml"),
         ] {
@@ -386,7 +409,7 @@ mod tests {
     #[test]
     fn all_keys_are_known() {
         let file = "data_dir = \"/x\"\nsocket = \"/x\"\nbind = \"127.0.0.1\"\nnode_port = 1\nvideo_port = 1\n\
-                    audio_port = 1\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
+                    audio_port = 1\ntaken_port = \"auto\"\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
                     auto_answer = \"never\"\necho = true\nencoder = \"auto\"\nlog = \"info\"";
         assert_eq!(file.lines().count(), KEYS.len());
         load(file, &[]).expect("every key is one");

@@ -1,4 +1,4 @@
-//! The Kith daemon. Floors, each using only those below: `rpc` / `calls` / `media` / `net` and `kith-core`.
+//! The Kith daemon. Floors, each using only those below: `rpc` / `calls` and `services` / `media` / `net` and `kith-core`.
 
 pub mod calls;
 pub mod config;
@@ -7,4 +7,5 @@ pub mod media;
 pub mod net;
 pub mod node;
 pub mod rpc;
+pub mod services;
 pub mod socket;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::calls::{CallPolicy, Calls, Echo};
 use crate::config::Config;
@@ -13,6 +14,7 @@ use crate::data_dir::DataDir;
 use crate::media::{Media, MediaConfig, Reflector, ReflectorSource};
 use crate::net::{self, Net, NetConfig, SecretKey, Toggle};
 use crate::rpc;
+use crate::services::{Services, Settings};
 use crate::socket::Socket;
 
 /// Saying goodbye to peers in calls, then to all peers, then to clients. Together below the 5 s in which a daemon must be gone.
@@ -52,18 +54,28 @@ impl Node {
     async fn start(config: &Config, data_dir: &DataDir, socket: &Socket) -> anyhow::Result<Self> {
         let started = Instant::now();
         let key = SecretKey::load_or_create(&net::key_file(data_dir.path()))?;
+        let mut settings = Settings::load(data_dir.path());
+        let mut wanted = |name, port| settings.wanted(name, port, &config.fixed_ports);
+        let own = wanted("node", config.node_port);
+        let (video, audio) = (wanted("video", config.video_port), wanted("audio", config.audio_port));
         let media = Media::start(MediaConfig {
             bind: config.bind,
-            video_port: config.video_port,
-            audio_port: config.audio_port,
+            video_port: video.port,
+            audio_port: audio.port,
+            video: video.begin,
+            audio: audio.begin,
+            taken_port: config.taken_port,
             impair: config.impair,
             encoder: config.encoder,
         })
         .await;
+        let (offers, offered) = watch::channel(Vec::new());
         let (net, incoming) = Net::start(NetConfig {
             key,
             bind: config.bind,
-            port: config.node_port,
+            port: own.port,
+            begin: own.begin,
+            taken_port: config.taken_port,
             bootstrap: config.bootstrap.clone(),
             mdns: config.mdns,
             upnp: config.upnp,
@@ -71,12 +83,14 @@ impl Node {
             relay: config.relay,
             name: config.name.clone(),
             media_ports: media.ports(),
+            offered,
         })
         .await?;
         media.set_reflectors(reflectors(&net));
         let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config));
+        let services = Services::start(net.clone(), media.clone(), settings, offers);
         let listener = socket.listener().context("could not share the socket with the thread that serves it")?;
-        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), media: media.clone(), started };
+        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), services, started };
         let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
         Ok(Self { net, media, calls, rpc })
     }

@@ -76,6 +76,8 @@ pub fn peers() -> Vec<PeerInfo> {
         loss: None,
         agent: "kith/0.1.0".into(),
         connected_since_unix_ms: unix_ms(),
+        services: Vec::new(),
+        last_seen_unix_ms: unix_ms(),
     };
     vec![
         peer(1, "Ada Lovelace", Some(Path::Lan), Some(0.6)),

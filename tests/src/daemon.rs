@@ -21,6 +21,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// Reuse a data directory.
     pub data_dir: Option<PathBuf>,
+    /// What `kithd.toml` says. The ports are then as it has them, and not any free ones by flags.
+    pub config: Option<String>,
     /// Run inside this network namespace, and do not bind to loopback.
     pub namespace: Option<String>,
 }
@@ -50,10 +52,16 @@ impl Daemon {
             }
             None => {
                 let mut command = Command::new(program("kithd"));
-                command.args(["--bind", "127.0.0.1", "--node-port", "0", "--video-port", "0", "--audio-port", "0"]);
+                command.args(["--bind", "127.0.0.1"]);
+                if options.config.is_none() {
+                    command.args(["--node-port", "0", "--video-port", "0", "--audio-port", "0"]);
+                }
                 command
             }
         };
+        if let Some(text) = &options.config {
+            std::fs::write(dir.path().join("kithd.toml"), text)?;
+        }
         command.args(["--no-mdns", "--name", name, "--data-dir"]).arg(data).arg("--socket").arg(&socket);
         command.arg("--config").arg(dir.path().join("kithd.toml")).args(&options.flags);
         let mut process = Lines::start(&mut command)?;

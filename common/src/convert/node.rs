@@ -40,10 +40,7 @@ pub fn write_status(status: &NodeStatus, mut to: status::Builder<'_>) {
     to.set_uptime_seconds(status.uptime_s);
     to.set_peers_connected(status.peers_connected);
     to.set_process_id(status.process_id);
-    let mut services = to.init_services(length(&status.services));
-    for (index, service) in (0..).zip(&status.services) {
-        write_service(service, services.reborrow().get(index));
-    }
+    write_services(&status.services, to.init_services(length(&status.services)));
 }
 
 pub fn read_status(from: status::Reader<'_>) -> capnp::Result<NodeStatus> {
@@ -51,7 +48,7 @@ pub fn read_status(from: status::Reader<'_>) -> capnp::Result<NodeStatus> {
         version: text(from.get_version()?)?,
         uptime_s: from.get_uptime_seconds(),
         process_id: from.get_process_id(),
-        services: from.get_services()?.iter().map(read_service).collect::<Result<_, _>>()?,
+        services: read_services(from.get_services()?)?,
         peers_connected: from.get_peers_connected(),
     })
 }
@@ -80,6 +77,16 @@ pub fn read_service(from: service::Reader<'_>) -> capnp::Result<ServiceInfo> {
     })
 }
 
+pub fn write_services(services: &[ServiceInfo], mut to: struct_list::Builder<'_, service::Owned>) {
+    for (index, service) in (0..).zip(services) {
+        write_service(service, to.reborrow().get(index));
+    }
+}
+
+pub fn read_services(from: struct_list::Reader<'_, service::Owned>) -> capnp::Result<Vec<ServiceInfo>> {
+    from.iter().map(read_service).collect()
+}
+
 pub fn write_peers(peers: &[PeerInfo], mut to: struct_list::Builder<'_, peer_info::Owned>) {
     for (index, peer) in (0..).zip(peers) {
         write_peer(peer, to.reborrow().get(index));
@@ -103,6 +110,8 @@ pub fn write_peer(peer: &PeerInfo, mut to: peer_info::Builder<'_>) {
     to.set_loss_parts_per_million((peer.loss.unwrap_or(0.0) * 1e6) as u32);
     to.set_agent(peer.agent.as_str());
     to.set_connected_since_unix_ms(peer.connected_since_unix_ms);
+    to.set_last_seen_unix_ms(peer.last_seen_unix_ms);
+    write_texts(peer.services.iter(), to.reborrow().init_services(length(&peer.services)));
     write_texts(peer.addresses.iter(), to.init_addresses(length(&peer.addresses)));
 }
 
@@ -120,10 +129,12 @@ pub fn read_peer(from: peer_info::Reader<'_>) -> capnp::Result<PeerInfo> {
         loss: from.get_loss_known().then(|| f64::from(from.get_loss_parts_per_million()) / 1e6),
         agent: text(from.get_agent()?)?,
         connected_since_unix_ms: from.get_connected_since_unix_ms(),
+        services: read_texts(from.get_services()?)?,
+        last_seen_unix_ms: from.get_last_seen_unix_ms(),
     })
 }
 
 /// Milliseconds as microseconds, at least 1 (0 says "not measured"); `as` saturates.
-fn micros(ms: f64) -> u32 {
+pub(super) fn micros(ms: f64) -> u32 {
     ((ms * 1e3) as u32).max(1)
 }

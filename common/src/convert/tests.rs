@@ -53,6 +53,8 @@ fn a_peer_survives_the_wire() {
         loss: Some(0.25),
         agent: "kith/0.1".into(),
         connected_since_unix_ms: 7,
+        services: Vec::new(),
+        last_seen_unix_ms: 7,
     };
     let mut message = capnp::message::Builder::new_default();
     let mut root = message.init_root::<peer_capnp::peer_info::Builder<'_>>();

@@ -118,6 +118,7 @@ fn details(peer: &PeerInfo) -> String {
         cells(["round trip", &or_dash(peer.rtt_ms, " ms")]),
         cells(["jitter", &or_dash(peer.jitter_ms, " ms")]),
         cells(["program", &peer.agent]),
+        cells(["services", &peer.services.join(" ")]),
     ];
     rows.extend(peer.addresses.iter().map(|address| cells(["address", address])));
     table(&rows)
@@ -182,6 +183,8 @@ mod tests {
             loss: None,
             agent: String::new(),
             connected_since_unix_ms: 0,
+            services: Vec::new(),
+            last_seen_unix_ms: 0,
         }
     }
 

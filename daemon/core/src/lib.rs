@@ -8,6 +8,7 @@ pub mod jitter;
 pub mod keyframe;
 pub mod ladder;
 pub mod link;
+pub mod listener;
 pub mod pace;
 pub mod rate;
 pub mod stats;

@@ -5,6 +5,7 @@
 //! Used by `rpc` and `main`. Never touches packets or codecs (that is `media`) or libp2p (that is `net`).
 
 mod acts;
+mod closed;
 mod handle;
 mod link;
 mod live;

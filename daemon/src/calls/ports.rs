@@ -9,7 +9,9 @@ use kith_common::node::Path;
 use kith_common::target::Target;
 use tokio::sync::{mpsc, watch};
 
-use crate::media::{Candidate, ClockOffset, Media, Session, SessionEvent, SessionSpec, TransportParams};
+use crate::media::{
+    Candidate, ClockOffset, Media, MediaListeners, Session, SessionEvent, SessionSpec, TransportParams,
+};
 use crate::net::{Net, Stream};
 
 /// How a connected peer is known.
@@ -34,6 +36,8 @@ pub(super) trait Network: Clone + Send + Sync + 'static {
 
 pub(super) trait Engine: Clone + Send + Sync + 'static {
     type Session: MediaSession;
+    /// How the sockets stand that sessions are opened on.
+    fn listeners(&self) -> watch::Receiver<MediaListeners>;
     fn open(&self, spec: SessionSpec) -> impl Future<Output = Result<Self::Session, Failure>> + Send;
 }
 
@@ -88,6 +92,10 @@ impl Network for Net {
 
 impl Engine for Media {
     type Session = Session;
+
+    fn listeners(&self) -> watch::Receiver<MediaListeners> {
+        Media::listeners(self)
+    }
 
     async fn open(&self, spec: SessionSpec) -> Result<Session, Failure> {
         Media::open(self, spec).await

@@ -23,7 +23,7 @@ use super::live::Live;
 use super::ports::{Engine, MediaSession, Network};
 use super::wire::{Body, Message};
 use super::{AutoAnswer, CallPolicy, Echo};
-use crate::media::{Candidate, SessionEvent, TransportParams};
+use crate::media::{Candidate, MediaListeners, SessionEvent, TransportParams};
 use crate::net::{Incoming, Stream};
 
 /// What the tasks around report; a peer that floods is read no faster than this drains.
@@ -61,6 +61,7 @@ struct Stopping {
 pub(super) struct Task<N: Network, E: Engine> {
     pub net: N,
     pub engine: E,
+    pub listeners: watch::Receiver<MediaListeners>,
     pub policy: CallPolicy,
     pub book: CallBook,
     pub live: HashMap<CallId, Live<E::Session>>,
@@ -105,6 +106,7 @@ impl<N: Network, E: Engine> Task<N, E> {
                 encoder: policy.encoder,
             }),
             net,
+            listeners: engine.listeners(),
             engine,
             policy,
             live: HashMap::new(),
@@ -133,7 +135,8 @@ impl<N: Network, E: Engine> Task<N, E> {
         if self.policy.auto_answer == AutoAnswer::Contacts {
             tracing::warn!("auto-answer is set to contacts, and there are no contacts yet: every call rings");
         }
-        let mut network_gone = false;
+        self.services_changed();
+        let (mut network_gone, mut media_gone) = (false, false);
         loop {
             let wake = self.next_wake().map(tokio::time::Instant::from_std);
             tokio::select! {
@@ -148,6 +151,10 @@ impl<N: Network, E: Engine> Task<N, E> {
                     None => network_gone = true,
                 },
                 Some((peer, stream)) = incoming.tunnels.recv(), if !network_gone => self.take_tunnel(peer, stream),
+                changed = self.listeners.changed(), if !media_gone => {
+                    media_gone = changed.is_err();
+                    self.services_changed();
+                }
                 Some(_) = self.link_tasks.join_next() => {}
                 Some(_) = self.closing.join_next() => {}
                 Some(_) = self.tunnels_waiting.join_next() => {}

@@ -1,27 +1,24 @@
-//! The two media sockets as services: bound at start, retried while taken, and the sessions that are opened on them.
+//! The media engine: the handle to the two sockets (kept by the tasks in `listening`), and the sessions that are opened on
+//! them.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, Once};
+use std::time::Instant;
 
 use kith_common::call::{CallKind, EncoderChoice};
-use kith_common::clock::unix_ms;
 use kith_common::failure::{Failure, FailureKind};
-use kith_common::node::{ServiceInfo, ServiceState};
-use tokio::sync::watch;
+use kith_common::node::ServiceState;
+use kith_core::listener::{Order, Status};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use super::params::{Impairment, MediaConfig, MediaPorts, ReflectorSource, SessionSpec};
+use super::listening::{self, ORDERS, Ordered, Shared, index, lock};
+use super::params::{
+    Impairment, MediaConfig, MediaListeners, MediaPorts, ReflectorSource, SessionSpec, service_name,
+};
 use super::pipeline::{self, MakeCodecs};
 use super::session::Session;
-use super::socket::{self, Port};
 
-/// The wait before a taken port is tried again doubles from the first to the last of these.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
-/// How far above the wanted port a free one is looked for.
-const SUGGEST_WITHIN: u16 = 50;
 /// Reflectors asked for each session: two could disagree, four are enough to survive two that are silent.
 const MAX_REFLECTORS: usize = 4;
 
@@ -35,6 +32,7 @@ pub struct Media {
 
 struct Owner {
     shared: Arc<Shared>,
+    orders: Vec<mpsc::Sender<Ordered>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -44,54 +42,32 @@ impl Drop for Owner {
     }
 }
 
-struct Shared {
-    config: MediaConfig,
-    ports: watch::Sender<MediaPorts>,
-    services: watch::Sender<Vec<ServiceInfo>>,
-    open: Mutex<[Option<Arc<Port>>; 2]>,
-    impairment: Mutex<Option<Impairment>>,
-    reflectors: Arc<Mutex<ReflectorSource>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is inside is replaced whole, so a panic elsewhere leaves it usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn index(kind: CallKind) -> usize {
-    match kind {
-        CallKind::Video => 0,
-        CallKind::Voice => 1,
-    }
-}
-
-fn name(kind: CallKind) -> &'static str {
-    match kind {
-        CallKind::Video => "video",
-        CallKind::Voice => "audio",
-    }
-}
-
 impl Media {
     /// Opens the sockets. Never fails: a taken port is a failed service with a suggestion, retried until it is free.
     pub async fn start(config: MediaConfig) -> Self {
         static CRYPTO: Once = Once::new();
         CRYPTO.call_once(|| str0m::crypto::from_feature_flags().install_process_default());
-        let rows = KINDS.map(|kind| row(kind, wanted(&config, kind), ServiceState::Starting));
+        let row = |kind| listening::listener(&config, kind, Instant::now()).status().clone();
+        let rows = MediaListeners { video: row(CallKind::Video), audio: row(CallKind::Voice) };
         let shared = Arc::new(Shared {
             config,
             ports: watch::Sender::new(MediaPorts::default()),
-            services: watch::Sender::new(rows.to_vec()),
-            open: Mutex::default(),
+            listeners: watch::Sender::new(rows),
+            sockets: Mutex::default(),
             impairment: Mutex::new(config.impair),
             reflectors: Arc::new(Mutex::new(ReflectorSource::default())),
         });
-        let mut services = shared.services.subscribe();
-        let tasks = KINDS.map(|kind| tokio::spawn(serve(Arc::clone(&shared), kind)).abort_handle()).to_vec();
-        let started = |rows: &Vec<ServiceInfo>| rows.iter().all(|row| row.state != ServiceState::Starting);
+        let mut listeners = shared.listeners.subscribe();
+        let (mut orders, mut tasks) = (Vec::new(), Vec::new());
+        for kind in KINDS {
+            let (order, ordered) = mpsc::channel(ORDERS);
+            orders.push(order);
+            tasks.push(tokio::spawn(listening::serve(Arc::clone(&shared), kind, ordered)).abort_handle());
+        }
+        let started = |rows: &MediaListeners| KINDS.iter().all(|kind| rows.of(*kind).state != ServiceState::Starting);
         // The sender lives in `shared`, so this cannot fail.
-        let _ = services.wait_for(started).await;
-        Self { owner: Arc::new(Owner { shared, tasks }) }
+        let _ = listeners.wait_for(started).await;
+        Self { owner: Arc::new(Owner { shared, orders, tasks }) }
     }
 
     /// What is bound now.
@@ -99,9 +75,17 @@ impl Media {
         self.owner.shared.ports.subscribe()
     }
 
-    /// The rows `video` and `audio`.
-    pub fn services(&self) -> watch::Receiver<Vec<ServiceInfo>> {
-        self.owner.shared.services.subscribe()
+    /// How the two sockets stand.
+    pub fn listeners(&self) -> watch::Receiver<MediaListeners> {
+        self.owner.shared.listeners.subscribe()
+    }
+
+    /// Stops, starts or moves a socket; how it stands then. Sessions that are open keep theirs.
+    pub async fn order(&self, kind: CallKind, order: Order) -> Result<Status, Failure> {
+        let gone = || Failure::new(FailureKind::Internal, "the media sockets have been shut down");
+        let (reply, answer) = oneshot::channel();
+        self.owner.orders[index(kind)].send((order, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
     }
 
     pub fn set_reflectors(&self, source: ReflectorSource) {
@@ -112,14 +96,14 @@ impl Media {
     pub fn set_impairment(&self, impairment: Option<Impairment>) {
         let shared = &self.owner.shared;
         *lock(&shared.impairment) = impairment;
-        for port in lock(&shared.open).iter().flatten() {
+        for port in lock(&shared.sockets).iter().flat_map(|sockets| sockets.all()) {
             port.set_impairment(impairment);
         }
     }
 
     /// Datagrams that belonged to no session and were dropped.
     pub fn junk(&self) -> u64 {
-        lock(&self.owner.shared.open).iter().flatten().map(|port| port.junk()).sum()
+        lock(&self.owner.shared.sockets).iter().flat_map(|sockets| sockets.all()).map(|port| port.junk()).sum()
     }
 
     /// Makes a certificate and ICE credentials and gathers candidates; sends nothing to the peer yet.
@@ -137,111 +121,19 @@ impl Media {
     pub(super) fn open_with(&self, spec: SessionSpec, codecs: MakeCodecs) -> Result<Session, Failure> {
         let shared = &self.owner.shared;
         let kind = spec.kind;
-        let Some(port) = lock(&shared.open)[index(kind)].clone() else {
-            let rows = shared.services.borrow();
-            let row = rows.iter().find(|row| row.name == name(kind));
-            let (error, advice) = row.map_or_else(Default::default, |row| (row.error.clone(), row.suggestion.clone()));
-            let message = format!("The {} port is not open: {error}.", name(kind));
+        let Some(lease) = lock(&shared.sockets)[index(kind)].open() else {
+            // The message goes to the other side too, which need not know what runs on this machine.
+            let message = format!("The service {} is not listening.", service_name(kind));
+            let advice = shared.listeners.borrow().of(kind).suggestion.clone();
             return Err(Failure::new(FailureKind::Internal, message).advise(advice));
         };
         let ask = Arc::clone(&lock(&shared.reflectors).ask);
         let reflectors: Vec<SocketAddr> = ask()
             .into_iter()
             .map(|reflector| SocketAddr::new(reflector.ip.to_canonical(), reflector.ports.of(kind)))
-            .filter(|address| address.port() != 0 && port.carries(address.ip()))
+            .filter(|address| address.port() != 0 && lease.port().carries(address.ip()))
             .take(MAX_REFLECTORS)
             .collect();
-        Session::open(spec, &port, reflectors, codecs)
+        Session::open(spec, lease, reflectors, codecs)
     }
-}
-
-fn wanted(config: &MediaConfig, kind: CallKind) -> u16 {
-    match kind {
-        CallKind::Video => config.video_port,
-        CallKind::Voice => config.audio_port,
-    }
-}
-
-fn row(kind: CallKind, wanted_port: u16, state: ServiceState) -> ServiceInfo {
-    ServiceInfo {
-        name: name(kind).to_owned(),
-        state,
-        port: 0,
-        wanted_port,
-        since_unix_ms: unix_ms(),
-        error: String::new(),
-        next_try_s: 0,
-        suggestion: String::new(),
-    }
-}
-
-impl Shared {
-    fn publish(&self, kind: CallKind, port: Option<Arc<Port>>, row: ServiceInfo) {
-        let number = row.port;
-        lock(&self.open)[index(kind)] = port;
-        self.ports.send_modify(|ports| match kind {
-            CallKind::Video => ports.video = number,
-            CallKind::Voice => ports.audio = number,
-        });
-        self.services.send_modify(|rows| rows[index(kind)] = row);
-    }
-
-    fn bind(&self, kind: CallKind) -> io::Result<Arc<Port>> {
-        let socket = socket::open(self.config.bind, wanted(&self.config, kind))?;
-        let port = Port::new(socket, *lock(&self.impairment), Arc::clone(&self.reflectors))?;
-        Ok(Arc::new(port))
-    }
-}
-
-/// Keeps one socket open for as long as the engine lives.
-async fn serve(shared: Arc<Shared>, kind: CallKind) {
-    let wanted = wanted(&shared.config, kind);
-    let mut retry = FIRST_RETRY;
-    loop {
-        let error = match shared.bind(kind) {
-            Ok(port) => {
-                let number = port.local().port();
-                tracing::info!(service = name(kind), port = number, "listening");
-                let listening = ServiceInfo { port: number, ..row(kind, wanted, ServiceState::Listening) };
-                shared.publish(kind, Some(Arc::clone(&port)), listening);
-                retry = FIRST_RETRY;
-                port.receive().await
-            }
-            Err(error) => error,
-        };
-        let failed = ServiceInfo {
-            error: describe(&error, wanted),
-            next_try_s: u32::try_from(retry.as_secs()).unwrap_or(u32::MAX),
-            suggestion: suggest(&error, shared.config.bind, kind, wanted),
-            ..row(kind, wanted, ServiceState::Failed)
-        };
-        tracing::warn!(service = name(kind), error = failed.error, suggestion = failed.suggestion, "not listening");
-        shared.publish(kind, None, failed);
-        tokio::time::sleep(retry).await;
-        retry = (retry * 2).min(LAST_RETRY);
-    }
-}
-
-fn describe(error: &io::Error, port: u16) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!("UDP port {port} is used by another program"),
-        io::ErrorKind::PermissionDenied => format!("opening UDP port {port} is not permitted"),
-        io::ErrorKind::AddrNotAvailable => "the address to bind to is not one of this machine".to_owned(),
-        _ => format!("UDP port {port} could not be opened: {error}"),
-    }
-}
-
-fn suggest(error: &io::Error, bind: Option<IpAddr>, kind: CallKind, wanted: u16) -> String {
-    let option = match kind {
-        CallKind::Video => "--video-port",
-        CallKind::Voice => "--audio-port",
-    };
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return String::new();
-    }
-    let others = (1..=SUGGEST_WITHIN).filter_map(|step| wanted.checked_add(step));
-    // The other media socket wants its port too.
-    let mut free =
-        others.filter(|port| ![9996, 9998, 9999].contains(port)).filter(|port| socket::open(bind, *port).is_ok());
-    free.next().map_or_else(String::new, |port| format!("port {port} is free: start kithd with {option} {port}"))
 }

@@ -17,6 +17,7 @@ mod figures;
 mod gather;
 pub mod hub;
 mod impair;
+mod listening;
 pub mod params;
 mod paths;
 mod pipeline;
@@ -36,7 +37,7 @@ pub mod video_tx;
 pub use delivery::Delivered;
 pub use engine::Media;
 pub use params::{
-    AUDIO_PORT, Candidate, CandidateKind, ClockOffset, Impairment, MAX_CANDIDATES, MediaConfig, MediaPorts, Reflector,
-    ReflectorSource, Role, SessionEvent, SessionSpec, TransportParams, VIDEO_PORT,
+    AUDIO_PORT, Candidate, CandidateKind, ClockOffset, Impairment, MAX_CANDIDATES, MediaConfig, MediaListeners, MediaPorts,
+    Reflector, ReflectorSource, Role, SessionEvent, SessionSpec, TransportParams, VIDEO_PORT, service_name,
 };
 pub use session::Session;

@@ -9,6 +9,7 @@ use kith_common::failure::Failure;
 use kith_common::ids::CallId;
 pub use kith_common::node::MediaPorts;
 use kith_common::node::Path;
+use kith_core::listener::{Begin, Status, TakenPort};
 
 use super::hub::Hub;
 
@@ -27,6 +28,9 @@ pub struct MediaConfig {
     /// 0: any free port.
     pub video_port: u16,
     pub audio_port: u16,
+    pub video: Begin,
+    pub audio: Begin,
+    pub taken_port: TakenPort,
     pub impair: Option<Impairment>,
     /// What sessions use that ask for `Auto`.
     pub encoder: EncoderChoice,
@@ -34,7 +38,47 @@ pub struct MediaConfig {
 
 impl Default for MediaConfig {
     fn default() -> Self {
-        Self { bind: None, video_port: VIDEO_PORT, audio_port: AUDIO_PORT, impair: None, encoder: EncoderChoice::Auto }
+        Self {
+            bind: None,
+            video_port: VIDEO_PORT,
+            audio_port: AUDIO_PORT,
+            video: Begin::Running,
+            audio: Begin::Running,
+            taken_port: TakenPort::Wait,
+            impair: None,
+            encoder: EncoderChoice::Auto,
+        }
+    }
+}
+
+/// How the two media sockets stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaListeners {
+    pub video: Status,
+    pub audio: Status,
+}
+
+impl MediaListeners {
+    pub fn of(&self, kind: CallKind) -> &Status {
+        match kind {
+            CallKind::Video => &self.video,
+            CallKind::Voice => &self.audio,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, kind: CallKind) -> &mut Status {
+        match kind {
+            CallKind::Video => &mut self.video,
+            CallKind::Voice => &mut self.audio,
+        }
+    }
+}
+
+/// The service that carries calls of a kind.
+pub const fn service_name(kind: CallKind) -> &'static str {
+    match kind {
+        CallKind::Video => "video",
+        CallKind::Voice => "audio",
     }
 }
 

@@ -23,7 +23,7 @@ use super::params::{
     Candidate, CandidateKind, ClockOffset, MAX_CANDIDATES, SessionEvent, SessionSpec, TransportParams,
 };
 use super::pipeline::MakeCodecs;
-use super::socket::{Port, SESSION_QUEUE};
+use super::socket::{Lease, Port, SESSION_QUEUE};
 use super::tunnel::Tunnel;
 
 /// Commands come from signalling, a few a second; candidates are counted separately.
@@ -58,11 +58,12 @@ impl Session {
     /// Makes the certificate and the ICE credentials and starts the task; nothing is sent to the peer.
     pub(super) fn open(
         spec: SessionSpec,
-        port: &Arc<Port>,
+        lease: Lease,
         reflectors: Vec<SocketAddr>,
         make_codecs: MakeCodecs,
     ) -> Result<Self, Failure> {
-        let hosts = addresses::hosts(port, spec.lan_peer);
+        let port = Arc::clone(lease.port());
+        let hosts = addresses::hosts(&port, spec.lan_peer);
         let near = spec.lan_peer.is_some_and(|ip| addresses::path_to(ip) == Path::Lan);
         let start_bps = if near { START_NEAR_BPS } else { START_FAR_BPS };
         let mut rtc = build(start_bps);
@@ -80,7 +81,7 @@ impl Session {
             rtc.add_local_candidate(host);
         }
         let (inbox, packets) = mpsc::channel(SESSION_QUEUE);
-        let registration = port.register(&credentials.ufrag, inbox);
+        let registration = Port::register(lease, &credentials.ufrag, inbox);
         let (commands, command_queue) = mpsc::channel(COMMANDS);
         let (event_queue, events) = mpsc::channel(EVENTS);
         let (stats_sender, stats) = watch::channel(CallStats::default());
@@ -99,7 +100,7 @@ impl Session {
             spec,
             make_codecs: Some(make_codecs),
             rtc,
-            port: Arc::clone(port),
+            port,
             registration,
             bases,
             candidates: Candidates::new(hosts, reflectors, Instant::now()),

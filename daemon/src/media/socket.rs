@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::impair::{Datagram, Impairer};
 use super::params::{Impairment, ReflectorSource};
@@ -122,11 +122,52 @@ struct Inner {
     junk: AtomicU64,
 }
 
-/// One open media socket. It closes with the last reference.
+/// One open media socket. It is received from as long as somebody has a [`Lease`] of it, and closes with the last
+/// reference: a session outlives the listener that it was opened on.
 pub struct Port {
     inner: Arc<Inner>,
     impairer: Impairer,
     local: SocketAddr,
+    /// Leases that are held.
+    users: watch::Sender<usize>,
+}
+
+/// Somebody uses the port: the engine for new sessions, and each session for itself.
+pub struct Lease(Arc<Port>);
+
+impl Lease {
+    /// The first one.
+    pub fn first(port: Port) -> Self {
+        port.users.send_replace(1);
+        Self(Arc::new(port))
+    }
+
+    /// Another one, unless the last has been given back: then the port is about to close.
+    pub fn of(port: &Arc<Port>) -> Option<Self> {
+        let used = port.users.send_if_modified(|users| {
+            let used = *users > 0;
+            *users += usize::from(used);
+            used
+        });
+        used.then(|| Self(Arc::clone(port)))
+    }
+
+    pub fn port(&self) -> &Arc<Port> {
+        &self.0
+    }
+}
+
+impl Clone for Lease {
+    fn clone(&self) -> Self {
+        self.0.users.send_modify(|users| *users += 1);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.users.send_modify(|users| *users -= 1);
+    }
 }
 
 impl Inner {
@@ -245,7 +286,7 @@ impl Port {
                 }
             },
         );
-        Ok(Self { inner, impairer, local })
+        Ok(Self { inner, impairer, local, users: watch::Sender::new(0) })
     }
 
     /// What the socket is bound to; the address may be the unspecified one.
@@ -279,8 +320,17 @@ impl Port {
         }
     }
 
-    /// Receives until the socket fails. For one task a port.
-    pub async fn receive(&self) -> io::Error {
+    /// Receives until the socket fails, or until nobody uses it any more. For one task a port.
+    pub async fn serve(&self) -> Option<io::Error> {
+        let mut users = self.users.subscribe();
+        tokio::select! {
+            error = self.receive() => Some(error),
+            // The sender is our own.
+            _ = users.wait_for(|users| *users == 0) => None,
+        }
+    }
+
+    async fn receive(&self) -> io::Error {
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
             if let Err(error) = self.inner.socket.readable().await {
@@ -312,12 +362,13 @@ impl Port {
     }
 
     /// Makes a session known by its ICE user name fragment; forgotten when the registration is dropped.
-    pub fn register(self: &Arc<Self>, fragment: &str, inbox: mpsc::Sender<Datagram>) -> Registration {
-        let session = self.inner.next_session.fetch_add(1, Ordering::Relaxed);
+    pub fn register(lease: Lease, fragment: &str, inbox: mpsc::Sender<Datagram>) -> Registration {
+        let port = lease.port();
+        let session = port.inner.next_session.fetch_add(1, Ordering::Relaxed);
         let route = Route { session, inbox };
-        self.inner.table().by_fragment.insert(fragment.as_bytes().to_vec(), route.clone());
+        port.inner.table().by_fragment.insert(fragment.as_bytes().to_vec(), route.clone());
         Registration {
-            port: Arc::clone(self),
+            lease,
             route,
             fragment: fragment.as_bytes().to_vec(),
             sources: HashSet::new(),
@@ -340,7 +391,7 @@ fn is_about_a_peer(error: &io::Error) -> bool {
 
 /// A session's entries in the routing table.
 pub struct Registration {
-    port: Arc<Port>,
+    lease: Lease,
     route: Route,
     fragment: Vec<u8>,
     sources: HashSet<SocketAddr>,
@@ -356,7 +407,7 @@ impl Registration {
     /// Packets from this address are for this session.
     pub fn add_source(&mut self, source: SocketAddr) {
         if self.admits(source) && self.sources.insert(source) {
-            self.port.inner.table().by_source.entry(source).or_default().push(self.route.clone());
+            self.lease.0.inner.table().by_source.entry(source).or_default().push(self.route.clone());
         }
     }
 
@@ -366,7 +417,7 @@ impl Registration {
             return false;
         }
         self.queries += 1;
-        self.port.inner.table().queries.insert(id, self.route.clone());
+        self.lease.0.inner.table().queries.insert(id, self.route.clone());
         true
     }
 }
@@ -374,7 +425,7 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let session = self.route.session;
-        let mut table = self.port.inner.table();
+        let mut table = self.lease.0.inner.table();
         table.by_fragment.remove(&self.fragment);
         table.queries.retain(|_, route| route.session != session);
         table.by_source.retain(|_, routes| {

@@ -9,6 +9,7 @@ use kith_common::call::{CallKind, EncoderChoice, Medium, Switch, Transport};
 use kith_common::failure::FailureKind;
 use kith_common::ids::CallId;
 use kith_common::node::{Path, ServiceState};
+use kith_core::listener::{Begin, Order, TakenPort};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -26,6 +27,17 @@ fn config() -> MediaConfig {
     MediaConfig { bind: Some(LOOPBACK), video_port: 0, audio_port: 0, ..MediaConfig::default() }
 }
 
+fn spec(role: Role, kind: CallKind) -> SessionSpec {
+    SessionSpec {
+        call: CallId::from_bytes([7; 16]),
+        kind,
+        role,
+        hub: Hub::new(),
+        encoder: EncoderChoice::Auto,
+        lan_peer: Some(LOOPBACK),
+    }
+}
+
 struct Side {
     session: Session,
     events: mpsc::Receiver<SessionEvent>,
@@ -35,15 +47,7 @@ struct Side {
 impl Side {
     fn open(media: &Media, role: Role, kind: CallKind) -> Self {
         let (codecs, ends) = fake::codecs();
-        let spec = SessionSpec {
-            call: CallId::from_bytes([7; 16]),
-            kind,
-            role,
-            hub: Hub::new(),
-            encoder: EncoderChoice::Auto,
-            lan_peer: Some(LOOPBACK),
-        };
-        let mut session = media.open_with(spec, codecs).expect("the port is open");
+        let mut session = media.open_with(spec(role, kind), codecs).expect("the port is open");
         let events = session.events();
         Self { session, events, ends }
     }
@@ -277,16 +281,65 @@ async fn a_taken_port_is_named_with_a_free_one_and_opened_when_it_is_free() {
     let squatter = std::net::UdpSocket::bind((LOOPBACK, 0)).expect("a free port");
     let port = squatter.local_addr().expect("it is bound").port();
     let media = Media::start(MediaConfig { video_port: port, ..config() }).await;
-    let mut services = media.services();
-    let rows = services.borrow_and_update().clone();
-    let [video, audio] = &rows[..] else { panic!("two rows: {rows:?}") };
-    assert_eq!((video.state, audio.state), (ServiceState::Failed, ServiceState::Listening));
-    assert!(video.error.contains(&port.to_string()) && video.next_try_s > 0, "{video:?}");
-    assert!(video.suggestion.contains("is free"), "{video:?}");
+    let mut listeners = media.listeners();
+    let rows = listeners.borrow_and_update().clone();
+    assert_eq!((rows.video.state, rows.audio.state), (ServiceState::Failed, ServiceState::Listening));
+    assert!(rows.video.error.contains(&port.to_string()) && rows.video.next_try.is_some(), "{rows:?}");
+    assert!(rows.video.suggestion.contains("is free: kithctl services port video"), "{rows:?}");
     assert_eq!(media.ports().borrow().video, 0);
     drop(squatter);
-    let opened = services.wait_for(|rows| rows[0].state == ServiceState::Listening && rows[0].port == port);
+    let opened = listeners.wait_for(|rows| rows.video.state == ServiceState::Listening && rows.video.port == port);
     timeout(DEADLINE, opened).await.expect("it is retried").expect("the engine lives");
+}
+
+#[tokio::test]
+async fn a_port_that_moves_under_a_call_does_not_cut_it_and_closes_with_it() {
+    let (media_a, media_b) = engines().await;
+    let (mut a, b) = sides(&media_a, &media_b, CallKind::Video);
+    connect(&a, &b);
+    a.until("path", is_path).await;
+    a.more(10, 10).await;
+    let old = media_b.ports().borrow().video;
+    let moved = media_b.order(CallKind::Video, Order::SetPort(0)).await.expect("the engine lives");
+    assert_eq!(moved.state, ServiceState::Listening);
+    assert_ne!(moved.port, old);
+    assert_eq!(media_b.ports().borrow().video, moved.port);
+    for side in [&a, &b] {
+        side.more(30, 50).await;
+    }
+    // A new session is opened on the new port.
+    let next = Side::open(&media_b, Role::Callee, CallKind::Video);
+    assert!(next.session.local().candidates.iter().all(|candidate| candidate.address.port() == moved.port));
+    // Back to a port that a call still uses: the same socket is taken back.
+    let back = media_b.order(CallKind::Video, Order::SetPort(old)).await.expect("the engine lives");
+    assert_eq!((back.state, back.port), (ServiceState::Listening, old), "{back:?}");
+    let stopped = media_b.order(CallKind::Video, Order::Stop).await.expect("the engine lives");
+    assert_eq!((stopped.state, stopped.port), (ServiceState::Stopped, 0));
+    let refused = media_b.open_with(spec(Role::Callee, CallKind::Video), fake::codecs().0).err().expect("stopped");
+    assert!(refused.message.contains("not listening"), "{refused}");
+    a.more(30, 50).await;
+    b.session.close().await;
+    let free = async { while std::net::UdpSocket::bind((LOOPBACK, old)).is_err() { tokio::task::yield_now().await } };
+    timeout(DEADLINE, free).await.expect("the socket closes with its last session");
+}
+
+#[tokio::test]
+async fn a_service_that_begins_stopped_listens_when_it_is_started() {
+    let media = Media::start(MediaConfig { audio: Begin::Stopped, ..config() }).await;
+    let rows = media.listeners().borrow().clone();
+    assert_eq!((rows.video.state, rows.audio.state), (ServiceState::Listening, ServiceState::Stopped));
+    let started = media.order(CallKind::Voice, Order::Start).await.expect("the engine lives");
+    assert_eq!((started.state, started.port), (ServiceState::Listening, media.ports().borrow().audio));
+}
+
+#[tokio::test]
+async fn auto_takes_the_next_free_port() {
+    let squatter = std::net::UdpSocket::bind((LOOPBACK, 0)).expect("a free port");
+    let port = squatter.local_addr().expect("it is bound").port();
+    let media = Media::start(MediaConfig { video_port: port, taken_port: TakenPort::Auto, ..config() }).await;
+    let video = media.listeners().borrow().video.clone();
+    assert_eq!((video.state, video.wanted_port), (ServiceState::Listening, port));
+    assert!(video.port > port && video.suggestion.contains("next free port"), "{video:?}");
 }
 
 /// Not a test of right and wrong: prints how a call lives on links of several kinds.

@@ -1,5 +1,5 @@
-//! What two nodes tell each other first (`/kith/hello/1`, `Hello` in wire.capnp): name, program, media ports, and the
-//! address that each sees the other at.
+//! What two nodes tell each other first (`/kith/hello/1`, `Hello` in wire.capnp): name, program, services, media ports,
+//! and the address that each sees the other at.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,6 +15,9 @@ const VERSION: u16 = 1;
 const MAX_BYTES: u32 = 4096;
 const MAX_NAME_CHARS: usize = 64;
 const MAX_AGENT_CHARS: usize = 64;
+/// Kith has six services; there is room for more.
+const MAX_SERVICES: u32 = 16;
+const MAX_SERVICE_CHARS: usize = 32;
 /// Told in one message of one packet; whoever takes longer is not going to.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -24,6 +27,8 @@ pub(super) struct Hello {
     pub name: String,
     pub agent: String,
     pub media_ports: MediaPorts,
+    /// By name, those that listen.
+    pub services: Vec<String>,
     /// Where the sender sees the receiver.
     pub observed: Option<SocketAddr>,
 }
@@ -77,6 +82,11 @@ fn encode(hello: &Hello) -> Vec<u8> {
     root.set_agent(&hello.agent);
     root.set_video_port(hello.media_ports.video);
     root.set_audio_port(hello.media_ports.audio);
+    let services = hello.services.get(..MAX_SERVICES as usize).unwrap_or(&hello.services);
+    let mut list = root.reborrow().init_services(u32::try_from(services.len()).unwrap_or(MAX_SERVICES));
+    for (index, service) in (0..).zip(services) {
+        list.set(index, service.as_str());
+    }
     if let Some(observed) = hello.observed {
         root.set_observed_address(observed.to_string());
     }
@@ -87,7 +97,10 @@ fn decode(bytes: &[u8]) -> capnp::Result<Hello> {
     // A copy: the bytes of a stream have no alignment.
     let message = serialize::read_message(bytes, ReaderOptions::new())?;
     let root = message.get_root::<schema::Reader<'_>>()?;
+    let services = root.get_services()?;
+    let named = services.iter().take(MAX_SERVICES as usize).map(|name| Ok(tidy(name?.to_str()?, MAX_SERVICE_CHARS)));
     Ok(Hello {
+        services: named.collect::<capnp::Result<_>>()?,
         name: tidy(root.get_name()?.to_str()?, MAX_NAME_CHARS),
         agent: tidy(root.get_agent()?.to_str()?, MAX_AGENT_CHARS),
         media_ports: MediaPorts { video: root.get_video_port(), audio: root.get_audio_port() },
@@ -104,6 +117,7 @@ mod tests {
             name: "Ada".to_owned(),
             agent: "kith/0".to_owned(),
             media_ports: MediaPorts { video: 9996, audio: 9998 },
+            services: vec!["video".to_owned(), "audio".to_owned()],
             observed: "203.0.113.5:9999".parse().ok(),
         }
     }

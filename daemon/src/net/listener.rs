@@ -1,81 +1,82 @@
-//! The node's own port: probes it, listens on it, and keeps trying when another program has it.
+//! The node's own port: does what [`kith_core::listener`] decides about it.
+//!
+//! Closing it ends the QUIC connections on it, because a QUIC connection is packets of that very socket; connections over
+//! TCP stay (facts/network.md 8).
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use kith_common::clock::unix_ms;
-use kith_common::node::{ServiceInfo, ServiceState};
+use kith_common::node::ServiceState;
+use kith_core::listener::{Action, Begin, Listener as Core, Order, Refusal, Status, TakenPort, Why};
 use libp2p::Swarm;
 use libp2p::core::transport::ListenerId;
 use tokio::sync::watch;
 
 use super::address;
+use super::holder::Holder;
 use super::ports::{self, PortError};
 use super::swarm::Node;
 
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// A port that is taken for a minute is taken for a reason; half a minute is soon enough to notice that it is free.
-const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How the services call it.
+const NAME: &str = "node";
+/// How long after closing a QUIC listener its port may still be ours: some 0.6 s were measured (facts/network.md 8).
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
+/// What stopping costs, for the row.
+const STOPPED: &str = "connections over QUIC were closed with the port, those over TCP go on; nobody can connect to this \
+                       node, and it can still call: kithctl services start node";
 
 pub(super) struct Listener {
     bind: Option<IpAddr>,
-    wanted: u16,
+    core: Core,
     listening: Vec<ListenerId>,
-    retry: Option<(Instant, Duration)>,
-    row: watch::Sender<ServiceInfo>,
+    /// Ports that were closed a moment ago.
+    released: Vec<(u16, Instant)>,
+    row: watch::Sender<Status>,
 }
 
 impl Listener {
-    pub fn new(bind: Option<IpAddr>, wanted: u16) -> Self {
-        let row = watch::Sender::new(ServiceInfo {
-            name: "node".to_owned(),
-            state: ServiceState::Starting,
-            port: 0,
-            wanted_port: wanted,
-            since_unix_ms: unix_ms(),
-            error: String::new(),
-            next_try_s: 0,
-            suggestion: String::new(),
-        });
-        Self { bind, wanted, listening: Vec::new(), retry: None, row }
+    pub fn new(bind: Option<IpAddr>, wanted: u16, begin: Begin, taken_port: TakenPort, now: Instant) -> Self {
+        let core = Core::new(wanted, begin, taken_port, now);
+        let row = watch::Sender::new(core.status().clone());
+        let mut listener = Self { bind, core, listening: Vec::new(), released: Vec::new(), row };
+        listener.report();
+        listener
     }
 
-    pub fn subscribe(&self) -> watch::Receiver<ServiceInfo> {
+    pub fn subscribe(&self) -> watch::Receiver<Status> {
         self.row.subscribe()
     }
 
     pub fn retry_at(&self) -> Option<Instant> {
-        self.retry.map(|(at, _)| at)
+        self.core.poll_timeout()
     }
 
     pub fn owns(&self, id: ListenerId) -> bool {
         self.listening.contains(&id)
     }
 
-    /// Tries, unless it listens already or the next try is not due.
+    pub fn is_stopped(&self) -> bool {
+        self.core.status().state == ServiceState::Stopped
+    }
+
+    /// Does what is due.
     pub fn poll(&mut self, swarm: &mut Swarm<Node>, now: Instant) {
-        if !self.listening.is_empty() || self.retry.is_some_and(|(at, _)| now < at) {
-            return;
-        }
-        let binds = ports::binds(self.bind);
-        let outcome = ports::probe(&binds, self.wanted).and_then(|port| self.listen(swarm, &binds, port));
-        match outcome {
-            Ok(port) => {
-                self.retry = None;
-                tracing::info!(port, "listening");
-                self.report(ServiceState::Listening, port, String::new(), String::new(), 0);
-            }
-            Err(error) => self.fail(&error, &binds, now),
-        }
+        self.core.handle_timeout(now);
+        self.act(swarm, now);
+    }
+
+    /// What a person asks for; the row as it is then.
+    pub fn handle_order(&mut self, swarm: &mut Swarm<Node>, order: Order, now: Instant) -> Status {
+        self.core.handle_order(order, now);
+        self.act(swarm, now);
+        self.row.borrow().clone()
     }
 
     /// One of the listeners is gone, against our will: all are closed and opened again.
     pub fn lost(&mut self, swarm: &mut Swarm<Node>, reason: &str, now: Instant) {
-        self.close(swarm);
-        self.retry = Some((now + FIRST_RETRY, FIRST_RETRY));
         tracing::warn!(reason, "the listener closed");
-        let error = format!("the listener closed: {reason}");
-        self.report(ServiceState::Failed, 0, error, String::new(), retry_s(FIRST_RETRY));
+        self.core.handle_lost(reason, now);
+        self.act(swarm, now);
     }
 
     pub fn close(&mut self, swarm: &mut Swarm<Node>) {
@@ -84,52 +85,67 @@ impl Listener {
         }
     }
 
-    fn listen(&mut self, swarm: &mut Swarm<Node>, binds: &[IpAddr], port: u16) -> Result<u16, PortError> {
-        for ip in binds {
-            for address in address::of_socket((*ip, port).into()) {
-                match swarm.listen_on(address) {
-                    Ok(id) => self.listening.push(id),
-                    Err(error) => {
-                        self.close(swarm);
-                        return Err(PortError::Other { port, source: std::io::Error::other(format!("{error:?}")) });
+    fn act(&mut self, swarm: &mut Swarm<Node>, now: Instant) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Close => {
+                    self.released.retain(|(_, at)| now < *at + RELEASED_WITHIN);
+                    self.released.push((self.row.borrow().port, now));
+                    self.close(swarm);
+                }
+                Action::Bind { port } => match self.open(swarm, port) {
+                    Ok(port) => {
+                        tracing::info!(port, "listening");
+                        self.core.handle_bound(port, now);
                     }
+                    Err(error) => self.refused(&error, now),
+                },
+            }
+        }
+        self.report();
+    }
+
+    fn open(&mut self, swarm: &mut Swarm<Node>, wanted: u16) -> Result<u16, PortError> {
+        let binds = ports::binds(self.bind);
+        let port = ports::probe(&binds, wanted)?;
+        for address in binds.iter().flat_map(|ip| address::of_socket((*ip, port).into())) {
+            match swarm.listen_on(address) {
+                Ok(id) => self.listening.push(id),
+                Err(error) => {
+                    self.close(swarm);
+                    return Err(PortError::Other { port, source: std::io::Error::other(format!("{error:?}")) });
                 }
             }
         }
         Ok(port)
     }
 
-    fn fail(&mut self, error: &PortError, binds: &[IpAddr], now: Instant) {
-        let wait = self.retry.map_or(FIRST_RETRY, |(_, last)| (last * 2).min(LAST_RETRY));
-        self.retry = Some((now + wait, wait));
-        let suggestion = match error {
-            PortError::Taken(port) => ports::next_free(binds, *port).map_or_else(String::new, |free| {
-                format!("port {free} is free: start with --node-port {free}, or stop the program that uses {port}")
-            }),
-            PortError::Forbidden(_) => "choose a port of 1024 or above with --node-port".to_owned(),
-            PortError::NoSuchAddress(_) => {
-                "choose one of this machine's addresses with --bind, or leave it out".to_owned()
-            }
-            PortError::Other { .. } => String::new(),
+    fn refused(&mut self, error: &PortError, now: Instant) {
+        let closing = |(released, at): &(u16, Instant)| {
+            let own = matches!(error, PortError::Taken { port, holder: Holder::Ourselves, .. } if port == released);
+            own && now < *at + RELEASED_WITHIN
         };
-        tracing::warn!(%error, suggestion, "not listening; trying again in {wait:?}");
-        self.report(ServiceState::Failed, 0, error.to_string(), suggestion, retry_s(wait));
+        let refusal = if self.released.iter().any(closing) {
+            Refusal { why: Why::Closing, error: error.to_string(), suggestion: String::new() }
+        } else {
+            error.refusal(NAME, &ports::binds(self.bind), &ports::BOTH)
+        };
+        tracing::debug!(%error, refusal.suggestion, "the port cannot be had");
+        self.core.handle_refused(refusal, now);
     }
 
-    fn report(&self, state: ServiceState, port: u16, error: String, suggestion: String, next_try_s: u32) {
-        self.row.send_modify(|row| {
-            if row.state != state {
-                row.since_unix_ms = unix_ms();
+    fn report(&mut self) {
+        let mut new = self.core.status().clone();
+        if new.state == ServiceState::Stopped {
+            STOPPED.clone_into(&mut new.suggestion);
+        }
+        self.row.send_if_modified(|row| {
+            if new.state == ServiceState::Failed && new.error != row.error {
+                tracing::warn!(error = new.error, suggestion = new.suggestion, "not listening");
             }
-            row.state = state;
-            row.port = port;
-            row.error = error;
-            row.suggestion = suggestion;
-            row.next_try_s = next_try_s;
+            let changed = *row != new;
+            *row = new;
+            changed
         });
     }
-}
-
-fn retry_s(wait: Duration) -> u32 {
-    u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1)
 }

@@ -9,10 +9,11 @@ mod counted;
 mod dial;
 mod events;
 mod hello;
+mod holder;
 mod identity;
 mod listener;
 mod peers;
-mod ports;
+pub mod ports;
 mod reach;
 mod streams;
 mod swarm;
@@ -23,13 +24,14 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
 pub use kith_common::node::MediaPorts;
-use kith_common::node::{Identity, Path, PeerInfo, ServiceInfo, ServiceState};
+use kith_common::node::{Identity, Path, PeerInfo, ServiceState};
 use kith_common::target::Target;
+use kith_core::listener::{Begin, Order, Status, TakenPort};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tracing::Instrument;
@@ -39,6 +41,7 @@ use peers::Links;
 use streams::{OpenError, Protocol};
 use task::{Command, Published, Task};
 
+pub use holder::Transport;
 pub use identity::{IdentityError, SecretKey};
 pub use libp2p::Multiaddr;
 
@@ -99,6 +102,8 @@ pub struct NetConfig {
     pub bind: Option<IpAddr>,
     /// 0: any.
     pub port: u16,
+    pub begin: Begin,
+    pub taken_port: TakenPort,
     pub bootstrap: Vec<Multiaddr>,
     pub mdns: Toggle,
     pub upnp: Toggle,
@@ -109,6 +114,8 @@ pub struct NetConfig {
     pub name: String,
     /// Told to peers, so that they can ask the media sockets what they see them at.
     pub media_ports: watch::Receiver<MediaPorts>,
+    /// Told to peers as well: the services that listen.
+    pub offered: watch::Receiver<Vec<String>>,
 }
 
 /// Streams that peers open, each already counted against that peer's limits.
@@ -155,7 +162,7 @@ pub struct Net {
     peer: PeerId,
     commands: mpsc::Sender<Command>,
     identity: watch::Receiver<Arc<Identity>>,
-    listener: watch::Receiver<ServiceInfo>,
+    listener: watch::Receiver<Status>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
     links: watch::Receiver<Arc<Links>>,
 }
@@ -165,7 +172,7 @@ impl Net {
     pub async fn start(config: NetConfig) -> Result<(Net, Incoming), NetError> {
         let peer = config.key.peer_id();
         let swarm = swarm::build(&config)?;
-        let listener = Listener::new(config.bind, config.port);
+        let listener = Listener::new(config.bind, config.port, config.begin, config.taken_port, Instant::now());
         let own = Identity {
             peer_id: peer,
             name: config.name.clone(),
@@ -214,9 +221,15 @@ impl Net {
         self.identity.clone()
     }
 
-    /// The row "node" of the services.
-    pub fn listener(&self) -> watch::Receiver<ServiceInfo> {
+    /// How the node's own port stands.
+    pub fn listener(&self) -> watch::Receiver<Status> {
         self.listener.clone()
+    }
+
+    /// Stops, starts or moves the node's own port; how it stands then. Stopping and moving close the connections over
+    /// QUIC: they are packets of that very socket.
+    pub async fn order_listener(&self, order: Order) -> Result<Status, Failure> {
+        self.ask(|reply| Command::Listener { order, reply }).await
     }
 
     /// Connects, whatever it takes: known addresses, the DHT, a relay. Ends within 30 s. Connected already is fine.

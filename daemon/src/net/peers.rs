@@ -210,6 +210,8 @@ impl Peer {
             loss: None,
             agent: agent.clone(),
             connected_since_unix_ms: self.since_unix_ms,
+            services: self.hello.as_ref().map(|hello| hello.services.clone()).unwrap_or_default(),
+            last_seen_unix_ms: unix_ms(),
         })
     }
 }
@@ -342,6 +344,8 @@ impl Table {
                     loss: None,
                     agent: String::new(),
                     connected_since_unix_ms: 0,
+                    services: Vec::new(),
+                    last_seen_unix_ms: 0,
                 })
             },
         ));

@@ -106,7 +106,8 @@ impl Task {
 
     /// Asks relays to hold a place while this node has no outside address of its own. True while one is missing.
     fn reserve(&mut self) -> bool {
-        if self.loopback_node || self.reach.relay == Toggle::On || !self.reach.confirmed.is_empty() {
+        let stopped = self.listener.is_stopped();
+        if stopped || self.loopback_node || self.reach.relay == Toggle::On || !self.reach.confirmed.is_empty() {
             return false;
         }
         let candidates: Vec<(PeerId, Multiaddr)> = self
@@ -147,6 +148,13 @@ impl Task {
             self.reach.lost += 1;
             self.reach.reserve_after = now + wait;
             self.reach.next = Some((now + wait, wait));
+        }
+    }
+
+    /// This node is not to be reached any more.
+    pub(super) fn leave_relays(&mut self) {
+        for (_, listener) in std::mem::take(&mut self.reach.reservations) {
+            self.swarm.remove_listener(listener);
         }
     }
 

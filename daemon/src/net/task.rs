@@ -9,6 +9,7 @@ use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId as KithId;
 use kith_common::node::{Identity, MediaPorts, PeerInfo};
 use kith_common::target::Target;
+use kith_core::listener::{Order, Status};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,6 +45,7 @@ pub(super) enum Command {
     Connect { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
     Disconnect { target: Target, reply: oneshot::Sender<Result<(), Failure>> },
     Open { peer: KithId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
+    Listener { order: Order, reply: oneshot::Sender<Result<Status, Failure>> },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -86,6 +88,7 @@ pub(super) struct Task {
     pub hellos: JoinSet<Option<(PeerId, Hello)>>,
     name: String,
     media_ports: watch::Receiver<MediaPorts>,
+    offered: watch::Receiver<Vec<String>>,
     parked: Vec<Parked>,
     published: Published,
 }
@@ -113,6 +116,7 @@ impl Task {
             hellos: JoinSet::new(),
             name: config.name,
             media_ports: config.media_ports,
+            offered: config.offered,
             parked: Vec::new(),
             published,
         }
@@ -120,7 +124,7 @@ impl Task {
 
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         self.listener.poll(&mut self.swarm, Instant::now());
-        let mut media_gone = false;
+        let (mut media_gone, mut services_gone) = (false, false);
         let done = loop {
             let deadline = self.deadline();
             tokio::select! {
@@ -134,6 +138,10 @@ impl Task {
                 Some(read) = self.hellos.join_next() => self.hello_done(read.ok().flatten()),
                 changed = self.media_ports.changed(), if !media_gone => {
                     media_gone = changed.is_err();
+                    self.greet_everybody();
+                }
+                changed = self.offered.changed(), if !services_gone => {
+                    services_gone = changed.is_err();
                     self.greet_everybody();
                 }
                 () = sleep_until(deadline) => {}
@@ -164,9 +172,22 @@ impl Task {
                 let _ = reply.send(outcome);
             }
             Command::Open { peer, protocol, reply } => self.open(address::to_libp2p(peer), protocol, reply),
+            Command::Listener { order, reply } => _ = reply.send(Ok(self.listener_ordered(order))),
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
+    }
+
+    fn listener_ordered(&mut self, order: Order) -> Status {
+        let status = self.listener.handle_order(&mut self.swarm, order, Instant::now());
+        // A place at a relay is a listener too.
+        if self.listener.is_stopped() {
+            self.leave_relays();
+        } else {
+            self.reach_changed();
+        }
+        self.publish_identity();
+        status
     }
 
     fn open(&mut self, peer: PeerId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>>) {
@@ -239,6 +260,7 @@ impl Task {
             name: self.name.clone(),
             agent: super::AGENT.to_owned(),
             media_ports: *self.media_ports.borrow_and_update(),
+            services: self.offered.borrow_and_update().clone(),
             observed: address::socket(&connection.address),
         };
         let (sender, opening) = oneshot::channel();

@@ -28,6 +28,9 @@ fn config(name: &str, port: u16) -> (NetConfig, watch::Sender<MediaPorts>) {
         relay: Toggle::Off,
         name: name.to_owned(),
         media_ports,
+        offered: watch::channel(vec!["video".to_owned()]).1,
+        begin: Begin::Running,
+        taken_port: TakenPort::Wait,
     };
     (config, media)
 }
@@ -137,11 +140,69 @@ async fn a_taken_port_fails_with_a_suggestion_and_is_had_once_free() {
     let row = net.listener().borrow().clone();
     assert_eq!((row.state, row.port, row.wanted_port), (ServiceState::Failed, 0, port));
     assert!(row.error.contains(&port.to_string()), "{}", row.error);
-    assert!(row.suggestion.contains("--node-port") && row.next_try_s > 0, "{row:?}");
+    assert!(row.suggestion.contains("services port node") && row.next_try.is_some(), "{row:?}");
     drop(other);
     let mut listener = net.listener();
     let row = soon("the retry", listener.wait_for(|row| row.state == ServiceState::Listening)).await;
     assert_eq!(row.expect("running").port, port);
+}
+
+#[tokio::test]
+async fn a_stopped_node_keeps_what_runs_over_tcp_calls_others_and_comes_back_on_its_port() {
+    let ((a, _in_a), (b, _in_b)) = (node("a").await, node("b").await);
+    let port = a.listener().borrow().port;
+    let by_tcp = Target::Address(format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("well formed"));
+    soon("connecting", b.connect(&by_tcp)).await.expect("a listens");
+    let row = soon("stopping", a.order_listener(Order::Stop)).await.expect("running");
+    assert_eq!((row.state, row.port), (ServiceState::Stopped, 0));
+    assert!(row.suggestion.contains("QUIC"), "says what it costs: {row:?}");
+    let mut identity = a.identity();
+    let empty = identity.wait_for(|identity| identity.addresses.is_empty());
+    soon("the addresses go", empty).await.expect("running");
+    assert!(connected(&b, a.peer_id()).await.connected);
+    soon("a stream", b.open_signal(a.peer_id())).await.expect("the connection over TCP goes on");
+    let (c, _in_c) = node("c").await;
+    assert_eq!(soon("calling", a.connect(&Target::Ticket(ticket(&c)))).await, Ok(c.peer_id()));
+    soon("starting", a.order_listener(Order::Start)).await.expect("running");
+    let mut listener = a.listener();
+    let back = listener.wait_for(|row| row.state == ServiceState::Listening || row.state == ServiceState::Failed);
+    let row = soon("the port", back).await.expect("running").clone();
+    assert_eq!((row.state, row.wanted_port), (ServiceState::Listening, 0));
+}
+
+#[tokio::test]
+async fn a_node_that_is_moved_is_reached_at_its_new_port_only() {
+    let ((a, _in_a), (b, _in_b)) = (node("a").await, node("b").await);
+    let old = a.listener().borrow().port;
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|port| port.local_addr()).expect("a free port");
+    let row = soon("moving", a.order_listener(Order::SetPort(free.port()))).await.expect("running");
+    assert_eq!((row.state, row.port), (ServiceState::Listening, free.port()));
+    let at = |port| Target::Ip { ip: Ipv4Addr::LOCALHOST.into(), port };
+    assert!(soon("the old port", b.connect(&at(old))).await.is_err());
+    assert_eq!(soon("the new port", b.connect(&at(free.port()))).await, Ok(a.peer_id()));
+    // Back to where it was, at once: the port is waited for while it closes.
+    soon("moving", a.order_listener(Order::SetPort(old))).await.expect("running");
+    soon("moving", a.order_listener(Order::SetPort(free.port()))).await.expect("running");
+    let mut listener = a.listener();
+    let states = listener.wait_for(|row| row.state != ServiceState::Starting);
+    let row = soon("the port", states).await.expect("running").clone();
+    assert_eq!((row.state, row.port), (ServiceState::Listening, free.port()), "{row:?}");
+}
+
+#[tokio::test]
+async fn what_a_node_offers_is_told_to_its_peers_and_told_again() {
+    let (mut config, _media) = config("a", 0);
+    let offered = watch::Sender::new(vec!["video".to_owned(), "audio".to_owned()]);
+    config.offered = offered.subscribe();
+    let (a, _in_a) = Net::start(config).await.expect("starts");
+    let (b, _in_b) = node("b").await;
+    soon("connecting", a.connect(&Target::Ticket(ticket(&b)))).await.expect("b listens");
+    let mut peers = b.peers();
+    for services in [vec!["video".to_owned(), "audio".to_owned()], vec!["video".to_owned()]] {
+        offered.send_replace(services.clone());
+        let told = peers.wait_for(|rows| rows.iter().any(|row| row.peer_id == a.peer_id() && row.services == services));
+        soon("the news", told).await.expect("running");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod call;
 mod connection;
 mod media;
 mod node;
+mod services;
 #[doc(hidden)]
 pub mod rehearsal;
 #[cfg(test)]
@@ -26,8 +27,8 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::Calls;
-use crate::media::Media;
 use crate::net::Net;
+use crate::services::Services;
 
 /// Windows, command lines and scripts of one user; a client needs one connection.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -41,7 +42,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Daemon {
     pub net: Net,
     pub calls: Calls,
-    pub media: Media,
+    pub services: Services,
     pub started: Instant,
 }
 

@@ -6,13 +6,14 @@ use kith_common::convert::{text, write_failure, write_identity, write_outcome, w
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
 use kith_common::kith_capnp::{kith, node};
-use kith_common::node::{NodeStatus, PeerInfo, PeerStatus, ServiceInfo, ServiceState};
+use kith_common::node::{NodeStatus, PeerInfo, PeerStatus};
 use kith_common::peer_capnp::peers;
 use kith_common::rpc::MAX_MESSAGE_BYTES;
 use kith_common::target::Target;
 
 use super::call::CallsServer;
 use super::connection::Connection;
+use super::services::ServicesServer;
 use super::watch;
 
 /// Raised only when a meaning changes.
@@ -21,8 +22,6 @@ const PROTOCOL: u32 = 1;
 const MAX_NAME_CHARS: usize = 64;
 /// Rows of the peer list that fit a message with room to spare; connected peers come first.
 pub(super) const MAX_PEERS: usize = 2000;
-/// Services that this version does not have yet.
-const ABSENT: [&str; 3] = ["chat", "files", "broadcast"];
 
 /// What a client meets first.
 pub struct KithServer(pub Rc<Connection>);
@@ -38,7 +37,9 @@ impl kith::Server for KithServer {
         server.set_version(env!("CARGO_PKG_VERSION"));
         server.set_protocol(PROTOCOL);
         server.set_max_message_bytes(MAX_MESSAGE_BYTES as u64);
-        server.init_features(1).set(0, "calls");
+        let mut features = server.init_features(2);
+        features.set(0, "calls");
+        features.set(1, "services");
         Ok(())
     }
 
@@ -76,32 +77,25 @@ impl node::Server for NodeServer {
         results.get().set_calls(capnp_rpc::new_client(CallsServer(Rc::clone(&self.0))));
         Ok(())
     }
+
+    async fn services(
+        self: Rc<Self>,
+        _: node::ServicesParams,
+        mut results: node::ServicesResults,
+    ) -> capnp::Result<()> {
+        results.get().set_services(capnp_rpc::new_client(ServicesServer(Rc::clone(&self.0))));
+        Ok(())
+    }
 }
 
 fn status(connection: &Connection) -> NodeStatus {
     let daemon = &connection.daemon;
-    let mut services = vec![daemon.net.listener().borrow().clone()];
-    services.extend(daemon.media.services().borrow().iter().cloned());
-    services.extend(ABSENT.map(absent));
     NodeStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: daemon.started.elapsed().as_secs(),
         process_id: std::process::id(),
-        services,
+        services: daemon.services.rows().borrow().to_vec(),
         peers_connected: daemon.net.peers().borrow().iter().map(|peer| u32::from(peer.connected)).sum(),
-    }
-}
-
-fn absent(name: &str) -> ServiceInfo {
-    ServiceInfo {
-        name: name.to_owned(),
-        state: ServiceState::Absent,
-        port: 0,
-        wanted_port: 0,
-        since_unix_ms: 0,
-        error: String::new(),
-        next_try_s: 0,
-        suggestion: String::new(),
     }
 }
 
@@ -173,5 +167,7 @@ fn row(connection: &Connection, peer: PeerId) -> PeerInfo {
         loss: None,
         agent: String::new(),
         connected_since_unix_ms: kith_common::clock::unix_ms(),
+        services: Vec::new(),
+        last_seen_unix_ms: kith_common::clock::unix_ms(),
     })
 }

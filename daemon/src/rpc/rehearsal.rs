@@ -5,22 +5,28 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Instant;
 
+use kith_core::listener::{Begin, TakenPort};
 use tokio::sync::watch;
 
 use super::{Daemon, RpcThread, spawn};
 use crate::calls::rehearsal::Rehearsal;
 use crate::media::{Media, MediaConfig};
 use crate::net::{DhtMode, Net, NetConfig, SecretKey, Toggle};
+use crate::services::{Services, Settings};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Serves on `socket` until the thread is dropped.
 pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
     let media = MediaConfig { bind: Some(LOOPBACK), video_port: 0, audio_port: 0, ..MediaConfig::default() };
+    let data = socket.parent().unwrap_or(socket);
+    let (offers, offered) = watch::channel(Vec::new());
     let config = NetConfig {
         key: SecretKey::generate(),
         bind: Some(LOOPBACK),
         port: 0,
+        begin: Begin::Running,
+        taken_port: TakenPort::Wait,
         bootstrap: Vec::new(),
         mdns: Toggle::Off,
         upnp: Toggle::Off,
@@ -28,9 +34,12 @@ pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
         relay: Toggle::Off,
         name: "rehearsal".to_owned(),
         media_ports: watch::channel(Default::default()).1,
+        offered,
     };
     let (net, _) = Net::start(config).await?;
     let (calls, rehearsal) = Rehearsal::start();
-    let daemon = Daemon { net, calls, media: Media::start(media).await, started: Instant::now() };
+    let media = Media::start(media).await;
+    let services = Services::start(net.clone(), media, Settings::load(data), offers);
+    let daemon = Daemon { net, calls, services, started: Instant::now() };
     Ok((spawn(UnixListener::bind(socket)?, daemon)?, rehearsal))
 }

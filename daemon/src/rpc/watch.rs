@@ -7,9 +7,10 @@ use std::sync::Arc;
 use capnp::Error;
 use kith_common::call::{CallState, Medium};
 use kith_common::call_capnp::{call_observer, calls_observer};
-use kith_common::convert::{Enumeration, write_call_info, write_peers, write_stage, write_stats};
-use kith_common::node::PeerInfo;
+use kith_common::convert::{Enumeration, write_call_info, write_peers, write_services, write_stage, write_stats};
+use kith_common::node::{PeerInfo, ServiceInfo};
 use kith_common::peer_capnp::peers_observer;
+use kith_common::service_capnp::services_observer;
 use tokio::sync::{broadcast, watch};
 
 use super::call::CallServer;
@@ -29,6 +30,20 @@ pub async fn peers(
         write_peers(list, request.get().init_peers(list.len() as u32));
         request.send().promise.await?;
         peers.changed().await.map_err(|_| shutting_down())?;
+    }
+}
+
+/// The rows of the services, now and after each change.
+pub async fn services(
+    mut rows: watch::Receiver<Arc<Vec<ServiceInfo>>>,
+    observer: services_observer::Client,
+) -> capnp::Result<()> {
+    loop {
+        let list = Arc::clone(&rows.borrow_and_update());
+        let mut request = observer.changed_request();
+        write_services(&list, request.get().init_services(list.len() as u32));
+        request.send().promise.await?;
+        rows.changed().await.map_err(|_| shutting_down())?;
     }
 }
 

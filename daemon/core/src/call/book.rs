@@ -10,7 +10,7 @@ use kith_common::media::VideoFormat;
 
 use super::limiter::RingLimiter;
 use super::machine::{Actions, Call, Offer, Phase};
-use super::{Action, LinkId, MediaEvent, MediaState, REMEMBERED_IDS, Signal, UNKNOWN_CALL, endings};
+use super::{Action, Closed, LinkId, MediaEvent, MediaState, REMEMBERED_IDS, Signal, UNKNOWN_CALL, endings};
 
 #[derive(Debug, Clone, Copy)]
 pub struct BookConfig {
@@ -40,6 +40,8 @@ pub struct CallBook {
     /// Ids between the machines of calls that have ended or were given up in a collision, oldest first.
     remembered: VecDeque<(PeerId, CallId)>,
     limiter: RingLimiter,
+    closed_voice: Option<Closed>,
+    closed_video: Option<Closed>,
     actions: Actions,
 }
 
@@ -50,6 +52,8 @@ impl CallBook {
             calls: BTreeMap::new(),
             remembered: VecDeque::new(),
             limiter: RingLimiter::default(),
+            closed_voice: None,
+            closed_video: None,
             actions: Actions::new(),
         }
     }
@@ -104,6 +108,33 @@ impl CallBook {
         }
     }
 
+    // ---- what the services do
+
+    /// Whether calls of this kind can be had from now on. Those that go on are left alone.
+    pub fn set_closed(&mut self, kind: CallKind, closed: Option<Closed>) {
+        match kind {
+            CallKind::Voice => self.closed_voice = closed,
+            CallKind::Video => self.closed_video = closed,
+        }
+    }
+
+    fn closed(&self, kind: CallKind) -> Option<&Closed> {
+        match kind {
+            CallKind::Voice => self.closed_voice.as_ref(),
+            CallKind::Video => self.closed_video.as_ref(),
+        }
+    }
+
+    /// A person has stopped the service that carries calls of this kind: they end, and the peers hear of it.
+    pub fn handle_stopped(&mut self, kind: CallKind, now: Instant) {
+        let told = self.closed(kind).map(|closed| closed.told.clone()).unwrap_or_default();
+        self.each(|call, actions| {
+            if call.kind == kind {
+                call.handle_stopped(&told, now, actions);
+            }
+        });
+    }
+
     // ---- what persons do
 
     /// A person calls. `peer` as far as the target names it. The id must be new.
@@ -116,6 +147,8 @@ impl CallBook {
         let meets = peer.and_then(|peer| self.ringing_from(peer));
         if peer == Some(self.config.local) {
             call.end(endings::own_id(), now, &mut self.actions);
+        } else if let Some(closed) = self.closed(kind).cloned().filter(|_| meets.is_none()) {
+            call.end(endings::because(EndReason::Failed, Stage::Resolve, &closed.here), now, &mut self.actions);
         } else if meets.is_none() && self.calls.len() >= self.config.max_calls {
             call.end(endings::busy_here(), now, &mut self.actions);
         } else {
@@ -360,6 +393,10 @@ impl CallBook {
         }
         if standing == Standing::Blocked {
             self.refuse(link, peer, wire, Signal::Blocked);
+            return;
+        }
+        if let Some(closed) = self.closed(offer.kind).cloned() {
+            self.refuse(link, peer, wire, Signal::Failed(closed.told));
             return;
         }
         let collides = |call: &&Call| call.peer == Some(peer) && call.may_collide();

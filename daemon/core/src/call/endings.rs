@@ -1,6 +1,6 @@
 //! Why calls end, in sentences, with what to try.
 
-use kith_common::call::{EndReason, Ending, Stage, Transport};
+use kith_common::call::{CallKind, EndReason, Ending, Stage, Transport};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
 
@@ -52,6 +52,19 @@ pub(super) fn peer_busy() -> Ending {
 
 pub(super) fn busy_here() -> Ending {
     ending(EndReason::Busy, None, "This node is in a call already.", "Hang that call up first.")
+}
+
+pub(super) fn stopped_here(kind: CallKind) -> Ending {
+    let service = match kind {
+        CallKind::Voice => "audio",
+        CallKind::Video => "video",
+    };
+    ending(
+        EndReason::Local,
+        None,
+        format!("The service {service} of this node was stopped."),
+        format!("Start it again: kithctl services start {service}."),
+    )
 }
 
 pub(super) fn own_id() -> Ending {
@@ -136,7 +149,9 @@ pub(super) fn peer_failed(stage: Stage, text: &str) -> Ending {
     let text = tame(text);
     let detail =
         if text.is_empty() { "The other side could not go on.".to_owned() } else { format!("The other side: {text}") };
-    ending(EndReason::Failed, Some(stage), detail, "Try again in a moment.")
+    // Before it has rung, the other side's machine has spoken, not a person.
+    let advice = if stage <= Stage::Ring { "Try again later, or ask the person." } else { "Try again in a moment." };
+    ending(EndReason::Failed, Some(stage), detail, advice)
 }
 
 pub(super) fn media_failed(stage: Stage, failure: &Failure) -> Ending {

@@ -354,6 +354,21 @@ impl Call {
         self.end(Ending::by(EndReason::Local), now, actions);
     }
 
+    /// The service that carries the call was stopped here.
+    pub(super) fn handle_stopped(&mut self, told: &str, now: Instant, actions: &mut Actions) {
+        let signal = match self.phase {
+            Phase::Dialing | Phase::Opening | Phase::Ended => None,
+            Phase::Offered | Phase::Ringing => Some(Signal::Cancel),
+            // The caller has not been answered, and hears why not.
+            Phase::Alerting => Some(Signal::Failed(told.to_owned())),
+            Phase::Connecting | Phase::Active => Some(Signal::HangUp { reason: told.to_owned() }),
+        };
+        if let Some(signal) = signal {
+            self.send(signal, actions);
+        }
+        self.end(endings::stopped_here(self.kind), now, actions);
+    }
+
     pub(super) fn end(&mut self, ending: Ending, now: Instant, actions: &mut Actions) {
         if self.phase == Phase::Ended {
             return;

@@ -71,6 +71,15 @@ pub struct MediaState {
     pub format: Option<VideoFormat>,
 }
 
+/// Why calls of a kind cannot be had: the service that carries them is stopped, or has no port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// For the person here.
+    pub here: Failure,
+    /// For a caller, after "The other side:". Says nothing about what else runs on this machine.
+    pub told: String,
+}
+
 /// Who makes the offer on the wire: decides the roles of the media path. After a collision this can differ from who
 /// pressed the button.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use kith_common::call::{CallKind, CallOptions, CallState, EncoderChoice, EndReas
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
 use kith_core::call::{
-    Action, BookConfig, CONNECT_TIMEOUT, CallBook, LinkId, MediaEvent, MediaState, RING_TIMEOUT, Signal, Standing,
+    Action, BookConfig, CONNECT_TIMEOUT, CallBook, Closed, LinkId, MediaEvent, MediaState, RING_TIMEOUT, Signal, Standing,
 };
 
 use crate::rig::{id, peer};
@@ -62,6 +62,57 @@ fn nothing_of_camera_or_microphone_starts_before_the_answer() {
     assert_eq!(sent(&actions), [&Signal::Ringing]);
     book.answer(id(1), CallOptions::default(), now).expect("it rings");
     assert!(drain(&mut book).iter().any(|action| matches!(action, Action::ConnectMedia { .. })));
+}
+
+fn closed() -> Closed {
+    let here = Failure::new(FailureKind::NotPermitted, "The service is stopped.").advise("Start it.");
+    Closed { here, told: "its service is stopped".into() }
+}
+
+#[test]
+fn while_a_service_is_stopped_its_calls_are_refused_with_the_reason_and_others_are_not() {
+    let (mut book, now) = (book(), Instant::now());
+    book.set_closed(CallKind::Voice, Some(closed()));
+    let voice = Signal::Offer { kind: CallKind::Voice, media: MEDIA };
+    book.handle_signal(LinkId(1), peer(2), id(1), voice.clone(), Standing::AutoAnswer, now);
+    let actions = drain(&mut book);
+    assert_eq!(sent(&actions), [&Signal::Failed("its service is stopped".into())]);
+    assert!(matches!(actions.last(), Some(Action::CloseLink { link: LinkId(1) })), "{actions:?}");
+    book.handle_signal(LinkId(2), peer(2), id(2), voice.clone(), Standing::Blocked, now);
+    assert_eq!(sent(&drain(&mut book)), [&Signal::Blocked], "a blocked peer hears nothing of it");
+    let options = CallOptions { kind: Some(CallKind::Voice), ..CallOptions::default() };
+    book.dial(id(3), Some(peer(2)), options, now);
+    let actions = drain(&mut book);
+    assert_eq!(endings(&actions), [(EndReason::Failed, Some(Stage::Resolve))]);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Connect { .. })), "{actions:?}");
+    book.handle_signal(LinkId(4), peer(2), id(4), offer(), Standing::Ring, now);
+    assert_eq!(sent(&drain(&mut book)), [&Signal::Ringing]);
+    book.hang_up_all(now);
+    drain(&mut book);
+    book.set_closed(CallKind::Voice, None);
+    book.handle_signal(LinkId(5), peer(2), id(5), voice, Standing::Ring, now);
+    assert_eq!(sent(&drain(&mut book)), [&Signal::Ringing]);
+}
+
+#[test]
+fn stopping_a_service_ends_its_calls_politely_and_leaves_the_others_alone() {
+    let now = Instant::now();
+    let mut book = connecting(now);
+    book.set_closed(CallKind::Voice, Some(closed()));
+    book.handle_stopped(CallKind::Voice, now);
+    assert!(drain(&mut book).is_empty(), "a video call is not its business");
+    book.set_closed(CallKind::Video, Some(closed()));
+    book.handle_stopped(CallKind::Video, now);
+    let actions = drain(&mut book);
+    assert_eq!(sent(&actions), [&Signal::HangUp { reason: "its service is stopped".into() }]);
+    assert_eq!(endings(&actions), [(EndReason::Local, None)]);
+    // A caller who has not been answered hears why not.
+    book.set_closed(CallKind::Video, None);
+    book.handle_signal(LinkId(7), peer(3), id(7), offer(), Standing::Ring, now);
+    drain(&mut book);
+    book.set_closed(CallKind::Video, Some(closed()));
+    book.handle_stopped(CallKind::Video, now);
+    assert_eq!(sent(&drain(&mut book)), [&Signal::Failed("its service is stopped".into())]);
 }
 
 #[test]

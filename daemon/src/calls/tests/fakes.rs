@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kith_common::call::{CallInfo, CallStats, Medium, Switch, Transport};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
-use kith_common::node::Path;
+use kith_common::node::{Path, ServiceState};
 use kith_common::target::Target;
+use kith_core::listener::Status;
 use tokio::sync::{mpsc, watch};
 
 use crate::calls::ports::{Engine, MediaSession, Network, PeerFacts};
 use crate::calls::{CallHandle, CallPolicy, Calls};
-use crate::media::{Candidate, CandidateKind, ClockOffset, SessionEvent, SessionSpec, TransportParams};
+use crate::media::{
+    Candidate, CandidateKind, ClockOffset, MediaListeners, SessionEvent, SessionSpec, TransportParams,
+};
 use crate::net::{Incoming, Stream};
 
 /// Longer than anything here takes on a loaded machine.
@@ -147,9 +150,26 @@ pub struct Record {
     pub closed: usize,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct FakeEngine {
     pub sessions: Arc<Mutex<Vec<Arc<Mutex<Record>>>>>,
+    pub listeners: watch::Sender<MediaListeners>,
+}
+
+impl Default for FakeEngine {
+    fn default() -> Self {
+        let status = Status {
+            state: ServiceState::Listening,
+            port: 1,
+            wanted_port: 1,
+            since: Instant::now(),
+            error: String::new(),
+            suggestion: String::new(),
+            next_try: None,
+        };
+        let listeners = watch::Sender::new(MediaListeners { video: status.clone(), audio: status });
+        Self { sessions: Arc::default(), listeners }
+    }
 }
 
 impl FakeEngine {
@@ -175,6 +195,10 @@ pub fn candidate(kind: CandidateKind) -> Candidate {
 
 impl Engine for FakeEngine {
     type Session = FakeSession;
+
+    fn listeners(&self) -> watch::Receiver<MediaListeners> {
+        self.listeners.subscribe()
+    }
 
     async fn open(&self, spec: SessionSpec) -> Result<FakeSession, Failure> {
         drop(spec);

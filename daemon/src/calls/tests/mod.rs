@@ -5,6 +5,7 @@ mod hostile;
 
 use kith_common::call::{CallKind, CallOptions, CallState, EndReason, Medium, Stage, Switch};
 use kith_common::media::{Size, VideoFormat};
+use kith_common::node::ServiceState;
 
 use super::{AutoAnswer, CallPolicy};
 use crate::media::CandidateKind;
@@ -51,6 +52,24 @@ async fn a_call_is_placed_answered_and_ended_with_its_timeline_and_last_figures(
     assert_eq!(ada.engine.last(|session| session.closed), Some(1));
     assert!(outgoing.hub().receive_video().next().await.is_err(), "the hub is closed");
     assert_eq!(ada.calls.list().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stopped_service_refuses_and_ends_its_own_calls_only() {
+    let exchange = Exchange::default();
+    let (ada, ben) = (exchange.node(1, CallPolicy::default()), exchange.node(2, always()));
+    let video = ada.calls.dial(ben.target(), CallOptions::default());
+    until(&video, is(CallState::Active)).await;
+    ben.engine.listeners.send_modify(|listeners| listeners.audio.state = ServiceState::Stopped);
+    let voice = || CallOptions { kind: Some(CallKind::Voice), ..CallOptions::default() };
+    let cem = exchange.node(3, CallPolicy::default());
+    for (from, to, word) in [(&ben, &cem, "of this node is stopped"), (&cem, &ben, "its service audio is stopped")] {
+        let refused = until(&from.calls.dial(to.target(), voice()), ending(EndReason::Failed)).await;
+        assert!(refused.ending.as_ref().is_some_and(|ending| ending.detail.contains(word)), "{refused:?}");
+    }
+    assert_eq!(video.info().borrow().state, CallState::Active);
+    ben.engine.listeners.send_modify(|listeners| listeners.video.state = ServiceState::Stopped);
+    until(&video, ending(EndReason::Remote)).await;
 }
 
 #[tokio::test]
