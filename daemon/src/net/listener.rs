@@ -116,6 +116,14 @@ impl Listener {
         self.report(ServiceState::Failed, 0, error.to_string(), suggestion, retry_s(wait));
     }
 
+    /// It listens, and something is wrong all the same.
+    pub fn warn(&self, error: &str, suggestion: &str) {
+        self.row.send_modify(|row| {
+            error.clone_into(&mut row.error);
+            suggestion.clone_into(&mut row.suggestion);
+        });
+    }
+
     fn report(&self, state: ServiceState, port: u16, error: String, suggestion: String, next_try_s: u32) {
         self.row.send_modify(|row| {
             if row.state != state {

@@ -5,15 +5,23 @@
 //! (`Multiaddr`, a format, excepted), and nothing in it knows what a call is.
 
 mod address;
+mod blocks;
+mod book;
 mod counted;
 mod dial;
 mod events;
+mod gate;
 mod hello;
 mod identity;
+mod limits;
 mod listener;
 mod peers;
 mod ports;
+mod publish;
 mod reach;
+mod record;
+mod rows;
+mod saved;
 mod streams;
 mod swarm;
 mod task;
@@ -40,6 +48,7 @@ use streams::{OpenError, Protocol};
 use task::{Command, Published, Task};
 
 pub use identity::{IdentityError, SecretKey};
+pub use limits::Limits;
 pub use libp2p::Multiaddr;
 
 /// The program, as peers see it.
@@ -105,6 +114,9 @@ pub struct NetConfig {
     pub dht: DhtMode,
     /// Serve as relay and bootstrap node for others.
     pub relay: Toggle,
+    pub limits: Limits,
+    /// Where the address book and the block list are kept; `None`: only as long as this runs.
+    pub data_dir: Option<PathBuf>,
     /// What this node calls itself.
     pub name: String,
     /// Told to peers, so that they can ask the media sockets what they see them at.
@@ -229,6 +241,16 @@ impl Net {
         self.ask(|reply| Command::Disconnect { target: target.clone(), reply }).await
     }
 
+    /// Closes its connections, refuses new ones both ways, and remembers it over restarts. Kind `NotFound`: the target
+    /// names no peer id and nobody is connected from there.
+    pub async fn block(&self, target: &Target) -> Result<PeerId, Failure> {
+        self.ask(|reply| Command::Block { target: target.clone(), reply }).await
+    }
+
+    pub async fn unblock(&self, target: &Target) -> Result<PeerId, Failure> {
+        self.ask(|reply| Command::Unblock { target: target.clone(), reply }).await
+    }
+
     /// A new signalling stream to a connected peer.
     pub async fn open_signal(&self, peer: PeerId) -> Result<Stream, Failure> {
         self.open(peer, Protocol::Signal).await
@@ -313,3 +335,7 @@ impl Net {
 pub fn key_file(data_dir: &std::path::Path) -> PathBuf {
     data_dir.join("identity.key")
 }
+
+/// Where it keeps the address book and the block list: a JSON object a line.
+const BOOK_FILE: &str = "peers.jsonl";
+const BLOCKS_FILE: &str = "blocked.jsonl";

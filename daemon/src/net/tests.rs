@@ -26,6 +26,8 @@ fn config(name: &str, port: u16) -> (NetConfig, watch::Sender<MediaPorts>) {
         upnp: Toggle::Off,
         dht: DhtMode::Auto,
         relay: Toggle::Off,
+        limits: Limits::default(),
+        data_dir: None,
         name: name.to_owned(),
         media_ports,
     };
