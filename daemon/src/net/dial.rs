@@ -37,7 +37,10 @@ enum Lookup {
     /// Nothing was found so soon after a start; once more then.
     Again(Instant),
     /// Who is near it, and what it says of itself; each until its end.
-    Running { near: Option<kad::QueryId>, record: Option<kad::QueryId> },
+    Running {
+        near: Option<kad::QueryId>,
+        record: Option<kad::QueryId>,
+    },
     Done,
 }
 
@@ -285,10 +288,7 @@ impl Task {
 
     fn look_up(&mut self, peer: PeerId) -> Lookup {
         let kad = &mut self.swarm.behaviour_mut().kad;
-        Lookup::Running {
-            near: Some(kad.get_closest_peers(peer)),
-            record: Some(kad.get_record(publish::key(&peer))),
-        }
+        Lookup::Running { near: Some(kad.get_closest_peers(peer)), record: Some(kad.get_record(publish::key(&peer))) }
     }
 
     /// Both nodes may just have started, and be about to ask a relay for a place.
@@ -371,11 +371,8 @@ impl Task {
         self.each_attempt(|_, attempt| {
             let Lookup::Running { near, record } = attempt.lookup else { return };
             let (near, record) = (near.filter(|near| *near != query), record.filter(|record| *record != query));
-            attempt.lookup = if near.is_none() && record.is_none() {
-                Lookup::Done
-            } else {
-                Lookup::Running { near, record }
-            };
+            attempt.lookup =
+                if near.is_none() && record.is_none() { Lookup::Done } else { Lookup::Running { near, record } };
         });
     }
 
@@ -408,11 +405,7 @@ impl Task {
             if let (Some(peer), Lookup::At(at) | Lookup::Again(at)) = (attempt.peer, attempt.lookup)
                 && now >= at
             {
-                attempt.lookup = if attempt.greeting.is_some() {
-                    Lookup::Done
-                } else {
-                    self.look_up(peer)
-                };
+                attempt.lookup = if attempt.greeting.is_some() { Lookup::Done } else { self.look_up(peer) };
             }
             self.advance(attempt);
         }

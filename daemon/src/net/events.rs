@@ -1,10 +1,10 @@
 //! What the swarm reports.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kith_common::node::Path;
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::{ConnectionError, DialError, ListenError, SwarmEvent};
+use libp2p::swarm::{DialError, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, kad, mdns, ping, relay};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
@@ -13,6 +13,9 @@ use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
 use super::task::{MAX_HELLOS, Stale, Task};
 use super::{address, counted, hello};
+
+/// Who closes one connection on purpose and loses the others at once means all of them.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// Where the peer is. Who comes in through a relay shows no address but its id; the relay's is what tells the path.
 fn remote_address(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
@@ -64,8 +67,14 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                // QUIC tells whether the other side closed it; libp2p shows that in Debug only.
+                if cause.is_some_and(|cause| format!("{cause:?}").contains("ApplicationClosed"))
+                    && let Some(peer) = self.table.get_mut(&peer_id)
+                {
+                    peer.took_leave = Some(Instant::now());
+                }
                 if let Some(gone) = self.table.closed(&peer_id, connection_id) {
-                    self.gone(peer_id, &gone, cause.as_ref());
+                    self.gone(peer_id, &gone);
                 }
                 self.reach_changed();
                 self.stale = Stale::Now;
@@ -101,7 +110,7 @@ impl Task {
             SwarmEvent::IncomingConnectionError { error, .. } => {
                 tracing::debug!(?error, "a connection was refused");
                 if let ListenError::LocalPeerId { address } = &error {
-                    self.own_identity_at(address);
+                    self.own_identity_from(address);
                 }
             }
             _ => {}
@@ -128,7 +137,10 @@ impl Task {
 
     fn dht_event(&mut self, event: kad::Event) {
         match event {
-            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
+            kad::Event::OutboundQueryProgressed { id, result, step, stats } => {
+                if step.last && matches!(result, kad::QueryResult::GetClosestPeers(_)) {
+                    self.looked_up(stats.num_requests());
+                }
                 match result {
                     kad::QueryResult::GetClosestPeers(Ok(found)) => self.attempt_found(id, &found.peers),
                     kad::QueryResult::GetClosestPeers(Err(kad::GetClosestPeersError::Timeout { peers, .. })) => {
@@ -162,11 +174,10 @@ impl Task {
     }
 
     /// The last connection to a peer is closed.
-    fn gone(&mut self, peer: PeerId, was: &Peer, cause: Option<&ConnectionError>) {
+    fn gone(&mut self, peer: PeerId, was: &Peer) {
         self.book.met(peer);
         self.book.remember(peer, was.listens_on().iter().cloned());
-        // QUIC tells whether the other side closed it; libp2p shows that in Debug only.
-        if cause.is_some_and(|cause| format!("{cause:?}").contains("ApplicationClosed")) {
+        if was.took_leave.is_some_and(|at| at.elapsed() < LEAVING) {
             self.book.left(&peer);
         }
         self.attempt_news(&peer);

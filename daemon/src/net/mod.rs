@@ -48,8 +48,8 @@ use streams::{OpenError, Protocol};
 use task::{Command, Published, Task};
 
 pub use identity::{IdentityError, SecretKey};
-pub use limits::Limits;
 pub use libp2p::Multiaddr;
+pub use limits::Limits;
 
 /// The program, as peers see it.
 const AGENT: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
@@ -152,6 +152,14 @@ pub struct Reflector {
     pub ports: MediaPorts,
 }
 
+/// What looking for peers in the DHT has cost since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lookups {
+    pub done: u64,
+    /// To other nodes, all lookups together.
+    pub requests: u64,
+}
+
 /// Why the network could not start at all. A taken port is not among the reasons: see [`Net::listener`].
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -170,6 +178,7 @@ pub struct Net {
     listener: watch::Receiver<ServiceInfo>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
     links: watch::Receiver<Arc<Links>>,
+    lookups: watch::Receiver<Lookups>,
 }
 
 impl Net {
@@ -188,6 +197,7 @@ impl Net {
             identity: watch::Sender::new(Arc::new(own)),
             rows: watch::Sender::default(),
             links: watch::Sender::default(),
+            lookups: watch::Sender::default(),
         };
         let (commands, commanded) = mpsc::channel(COMMANDS);
         let mut net = Net {
@@ -197,6 +207,7 @@ impl Net {
             listener: listener.subscribe(),
             peers: published.rows.subscribe(),
             links: published.links.subscribe(),
+            lookups: published.lookups.subscribe(),
         };
         let (signal, signals) = mpsc::channel(INCOMING);
         let (tunnel, tunnels) = mpsc::channel(INCOMING);
@@ -287,6 +298,11 @@ impl Net {
     /// Is this the address of a connected peer? Only those get STUN answers.
     pub fn is_reflected_peer(&self, ip: IpAddr) -> bool {
         self.links.borrow().ips.contains(&ip.to_canonical())
+    }
+
+    /// What looking for peers has cost so far.
+    pub fn lookups(&self) -> Lookups {
+        *self.lookups.borrow()
     }
 
     /// Does the task still answer? For the service manager's watchdog.

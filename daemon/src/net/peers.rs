@@ -48,6 +48,8 @@ pub(super) struct Peer {
     /// A person, or the configuration, asked for this peer.
     pub wanted: bool,
     pub since: Instant,
+    /// When it closed a connection on purpose.
+    pub took_leave: Option<Instant>,
     agent: String,
     listens_on: Vec<Multiaddr>,
     rtt: Option<Duration>,
@@ -70,6 +72,7 @@ impl Peer {
             is_relay: false,
             wanted: false,
             since: now,
+            took_leave: None,
             agent: String::new(),
             listens_on: Vec::new(),
             rtt: None,

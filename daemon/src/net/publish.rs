@@ -20,7 +20,7 @@ const RENEW_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Nobody took it.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// New nodes in a small network should have it too, but not one by one.
-const AFTER_NEWCOMER: Duration = Duration::from_secs(3);
+const AFTER_NEWCOMER: Duration = Duration::from_secs(1);
 /// A network as small as this gives every record to every node (Kademlia's k).
 const SMALL_NETWORK: usize = 20;
 /// When the own record is looked up again: soon after it was published, then seldom.

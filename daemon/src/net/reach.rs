@@ -92,7 +92,8 @@ impl Task {
         if now < at {
             return;
         }
-        let waits = self.dial_bootstrap() | self.dial_acquaintances() | (now < self.reach.reserve_after || self.reserve());
+        let waits =
+            self.dial_bootstrap() | self.dial_acquaintances() | (now < self.reach.reserve_after || self.reserve());
         let wait = (wait * 2).min(LAST_RETRY);
         self.reach.next = waits.then(|| (now + wait, wait));
     }
@@ -174,16 +175,20 @@ impl Task {
         }
     }
 
-    /// Somebody with this node's identity answers there, or came from there. Far away it may be this node itself, seen
-    /// through its own router; on the same machine and in the same house it is another.
+    /// Somebody with this node's identity answers there. Far away it may be this node itself, seen through its own
+    /// router; on the same machine and in the same house it is another.
     pub(super) fn own_identity_at(&mut self, address: &Multiaddr) {
         let Some(at) = address::socket(address).filter(|at| address::is_private_ip(at.ip())) else { return };
-        let own: Vec<_> = self.swarm.listeners().filter_map(address::socket).collect();
-        // Who dials itself over TCP comes from a port that nobody listens on.
-        let from_here = own.iter().any(|own| own.ip() == at.ip());
-        let dialed = address::last_peer(address).is_some() || !from_here;
-        if !own.contains(&at) && dialed {
+        if !self.swarm.listeners().filter_map(address::socket).any(|own| own == at) {
             self.twin_seen(Some(at.to_string()));
+        }
+    }
+
+    /// Somebody with this node's identity came from there. Who dials itself comes from a port that nobody listens on.
+    pub(super) fn own_identity_from(&mut self, address: &Multiaddr) {
+        let Some(from) = address::socket(address).filter(|from| address::is_private_ip(from.ip())) else { return };
+        if !self.swarm.listeners().filter_map(address::socket).any(|own| own.ip() == from.ip()) {
+            self.twin_seen(Some(from.ip().to_string()));
         }
     }
 

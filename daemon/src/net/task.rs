@@ -24,7 +24,7 @@ use super::publish::Publisher;
 use super::reach::Reach;
 use super::streams::{OpenError, Protocol};
 use super::swarm::Node;
-use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, NetConfig, SecretKey, Stream, address, saved};
+use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, Lookups, NetConfig, SecretKey, Stream, address, saved};
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
 /// a tunnel is worth little without one.
@@ -73,6 +73,7 @@ pub(super) struct Published {
     pub identity: watch::Sender<Arc<Identity>>,
     pub rows: watch::Sender<Arc<Vec<PeerInfo>>>,
     pub links: watch::Sender<Arc<Links>>,
+    pub lookups: watch::Sender<Lookups>,
 }
 
 pub(super) struct Task {
@@ -323,6 +324,14 @@ impl Task {
         let kept = [self.publisher.deadline(), self.blocks.deadline(), self.book.deadline()];
         let others = [self.listener.retry_at(), self.attempts_deadline(), self.reach.deadline(), rows];
         others.into_iter().chain(kept).flatten().chain(parked).min()
+    }
+
+    /// A lookup of a peer is over, after so many requests.
+    pub fn looked_up(&self, requests: u32) {
+        self.published.lookups.send_modify(|lookups| {
+            lookups.done += 1;
+            lookups.requests += u64::from(requests);
+        });
     }
 
     /// Figures have changed; the rows follow in a while.

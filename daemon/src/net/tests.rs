@@ -1,5 +1,7 @@
 //! Whole networks on loopback.
 
+mod discovery;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
