@@ -17,8 +17,8 @@ use super::{address, saved};
 
 /// Far more than a person blocks.
 const MAX_BLOCKED: usize = 4096;
-/// The last word of a call that ends by this is still said.
-const LEAVE_WITHIN: Duration = Duration::from_millis(250);
+/// The last word of a call that ends by this is still said, once the list is on a slow disk.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Line {

@@ -13,7 +13,13 @@ impl Task {
     /// Connected peers, longest connected first; then the others, as the routing table, the book and the block list
     /// have them, last seen first.
     pub(super) fn rows(&mut self) -> Vec<PeerInfo> {
-        let connected = self.table.iter().filter_map(|(id, peer)| peer.row(address::from_libp2p(id)?));
+        let connected = self.table.iter().filter_map(|(id, peer)| {
+            let mut row = peer.row(address::from_libp2p(id)?)?;
+            if self.blocks.contains(id) {
+                row.status = PeerStatus::Blocked;
+            }
+            Some(row)
+        });
         let mut rows: Vec<PeerInfo> = connected.collect();
         rows.sort_by_key(|row| (row.connected_since_unix_ms, row.peer_id));
         let mut others = self.routing_table();
