@@ -108,3 +108,23 @@ struct ClockPong @0xb7c1f0a2d3e4008d {
   receivedMicros @1 :UInt64;
   sentMicros @2 :UInt64;
 }
+
+struct AddressRecord @0xb7c1f0a2d3e40090 {
+  # A value of the DHT "/kith/kad/1": where a node is reached, said by itself. The key is the 38 bytes of its peer id.
+  # At most 4 KiB. Who stores or uses one checks the signature, and that it is neither expired nor issued in the future.
+  body @0 :Data;
+  # An AddressRecordBody, as a message of its own.
+  signature @1 :Data;
+  # Ed25519 by the key that the peer id is, of "kith-address-record-1:" and the body.
+}
+
+struct AddressRecordBody @0xb7c1f0a2d3e40091 {
+  issuedUnixMs @0 :Int64;
+  # Of two records the later stands.
+  expiresUnixMs @1 :Int64;
+  # At most a day after it was issued.
+  instance @2 :UInt64;
+  # Chosen by the node at each start: another one's record under the own key means that a second node has the same identity.
+  addresses @3 :List(Data);
+  # Binary multiaddrs, 16 at most, without the peer id at the end.
+}

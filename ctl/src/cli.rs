@@ -71,6 +71,10 @@ pub enum PeersVerb {
     Connect(Peer),
     /// Close the connection to a peer
     Disconnect(Peer),
+    /// End its connections and calls, and refuse new ones, also after a restart
+    Block(Peer),
+    /// Allow a blocked peer again
+    Unblock(Peer),
     /// One peer in full
     Show(Peer),
 }

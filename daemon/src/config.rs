@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::calls::AutoAnswer;
 use crate::media::{AUDIO_PORT, Impairment, VIDEO_PORT};
-use crate::net::{DhtMode, Multiaddr, Toggle};
+use crate::net::{DhtMode, Limits, Multiaddr, Toggle};
 
 /// What peers see of a name at most (wire.capnp).
 const MAX_NAME_CHARS: usize = 64;
@@ -118,6 +118,7 @@ struct File {
     echo: Option<bool>,
     encoder: Option<String>,
     log: Option<String>,
+    limits: Option<Limits>,
 }
 
 /// The keys above; a test holds the two together.
@@ -139,6 +140,7 @@ const KEYS: [&str; 17] = [
     "echo",
     "encoder",
     "log",
+    "limits",
 ];
 
 /// Everything the daemon is started with.
@@ -164,6 +166,7 @@ pub struct Config {
     pub echo: Toggle,
     pub encoder: EncoderChoice,
     pub log: String,
+    pub limits: Limits,
     pub impair: Option<Impairment>,
     pub impair_next: Option<Impairment>,
 }
@@ -174,8 +177,8 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("the settings {path} are not valid: {reason}")]
     Syntax { path: PathBuf, reason: String },
-    #[error("the settings {path} have an unknown key {key:?}{}", nearest(.key))]
-    UnknownKey { path: PathBuf, key: String },
+    #[error("the settings {path} have an unknown key {key:?}{}", nearest(.key, .keys))]
+    UnknownKey { path: PathBuf, key: String, keys: &'static [&'static str] },
     #[error("the settings {path} have a wrong value for {key:?}: {reason}")]
     Value { path: PathBuf, key: &'static str, reason: String },
     #[error("the name {0:?} cannot be used: it must have 1 to {MAX_NAME_CHARS} printable characters")]
@@ -183,12 +186,12 @@ pub enum ConfigError {
 }
 
 /// The key that was probably meant.
-fn nearest(key: &str) -> String {
+fn nearest(key: &str, keys: &[&str]) -> String {
     let likeness = |known: &&str| strsim::jaro_winkler(&key.to_lowercase().replace('-', "_"), known);
-    let best = KEYS.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let best = keys.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match best.filter(|known| likeness(known) > 0.75) {
         Some(known) => format!("; did you mean {known:?}?"),
-        None => format!("; the keys are: {}", KEYS.join(", ")),
+        None => format!("; the keys are: {}", keys.join(", ")),
     }
 }
 
@@ -233,6 +236,7 @@ impl Config {
             auto_answer: key("auto_answer").choose(flags.auto_answer, file.auto_answer)?,
             echo: on(flags.echo, file.echo),
             encoder: key("encoder").choose(flags.encoder, file.encoder)?,
+            limits: file.limits.unwrap_or_default(),
             log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
             impair: flags.impair,
             impair_next: flags.impair_next,
@@ -285,10 +289,22 @@ impl File {
         }
         let text = std::fs::read_to_string(path).map_err(read)?;
         let table: toml::Table = toml::from_str(&text).map_err(|error| syntax(error.to_string()))?;
-        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone() });
+        let unknown = |table: &toml::Table, keys: &'static [&'static str]| {
+            let key = table.keys().find(|key| !keys.contains(&key.as_str()))?;
+            Some(ConfigError::UnknownKey { path: path.to_owned(), key: key.clone(), keys })
+        };
+        let limits = table.get("limits").and_then(toml::Value::as_table);
+        let wrong = unknown(&table, &KEYS).or_else(|| unknown(limits?, &Limits::KEYS));
+        if let Some(error) = wrong {
+            return Err(error);
         }
-        toml::from_str(&text).map_err(|error| syntax(error.to_string()))
+        let file: Self = toml::from_str(&text).map_err(|error| syntax(error.to_string()))?;
+        file.limits.unwrap_or_default().check().map_err(|(key, reason)| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            reason,
+        })?;
+        Ok(file)
     }
 }
 
@@ -410,9 +426,26 @@ mod tests {
     fn all_keys_are_known() {
         let file = "data_dir = \"/x\"\nsocket = \"/x\"\nbind = \"127.0.0.1\"\nnode_port = 1\nvideo_port = 1\n\
                     audio_port = 1\ntaken_port = \"auto\"\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
-                    auto_answer = \"never\"\necho = true\nencoder = \"auto\"\nlog = \"info\"";
+                    auto_answer = \"never\"\necho = true\nencoder = \"auto\"\nlog = \"info\"\nlimits = {}";
         assert_eq!(file.lines().count(), KEYS.len());
         load(file, &[]).expect("every key is one");
+    }
+
+    #[test]
+    fn limits_are_read_by_their_keys_and_what_makes_no_sense_is_named() {
+        let all: String = Limits::KEYS.iter().map(|key| format!("{key} = 50\n")).collect();
+        let limits = load(&format!("[limits]\n{all}"), &[]).expect("every key is one").limits;
+        assert_eq!((limits.connections, limits.memory_percent, limits.relay_circuit_mb), (50, 50, 50));
+        assert_eq!(load("[limits]\nhandshakes = 3", &[]).expect("valid").limits.connections, 512);
+        for (line, word) in [
+            ("connection = 5", "did you mean \"connections\""),
+            ("memory_percent = 0", "memory_percent"),
+            ("streams_per_peer = 1", "at least 2"),
+            ("connections = -1", "connections"),
+        ] {
+            let error = load(&format!("[limits]\n{line}"), &[]).expect_err(line).to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ impl Node {
             upnp: config.upnp,
             dht: config.dht,
             relay: config.relay,
+            limits: config.limits,
+            data_dir: Some(data_dir.path().to_owned()),
             name: config.name.clone(),
             media_ports: media.ports(),
             offered,

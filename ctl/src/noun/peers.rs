@@ -35,6 +35,25 @@ pub async fn run(client: &Client, arguments: PeersArguments, output: &Output) ->
             let _gone = output.text(&format!("Disconnected from {}.", title(&row)));
             Ok(())
         }
+        Some(PeersVerb::Block(peer)) => {
+            let id = named(&client.peers().await?, &peer.peer)?;
+            client.block_peer(&id).await?;
+            let row = find(&client.peers().await?, &id)?;
+            let _gone = output.row(&json!(row));
+            let _gone = output.text(&format!("Blocked {}.", title(&row)));
+            Ok(())
+        }
+        Some(PeersVerb::Unblock(peer)) => {
+            let before = client.peers().await?;
+            let id = named(&before, &peer.peer)?;
+            client.unblock_peer(&id).await?;
+            // Of whom nothing else is known, the list has no row any more.
+            let after = find(&client.peers().await?, &id);
+            let row = after.or_else(|_| find(&before, &id).map(|row| PeerInfo { status: PeerStatus::Known, ..row }))?;
+            let _gone = output.row(&json!(row));
+            let _gone = output.text(&format!("{} is no longer blocked.", title(&row)));
+            Ok(())
+        }
         Some(PeersVerb::Show(peer)) => {
             let row = find(&client.peers().await?, &peer.peer)?;
             let _gone = output.row(&json!(row));
@@ -47,6 +66,16 @@ pub async fn run(client: &Client, arguments: PeersArguments, output: &Output) ->
 /// The name that a person knows the peer by.
 fn title(peer: &PeerInfo) -> String {
     if peer.name.is_empty() { peer.peer_id.short() } else { format!("{} ({})", peer.name, peer.peer_id.short()) }
+}
+
+/// The peer id that `text` names, also of a peer that no list has.
+fn named(peers: &[PeerInfo], text: &str) -> Result<String, Stop> {
+    let unlisted = |stop| match text.trim().parse() {
+        Ok(Target::Peer(id)) => Ok(id.to_string()),
+        Ok(Target::Ticket(ticket)) => Ok(ticket.peer.to_string()),
+        _ => Err(stop),
+    };
+    find(peers, text).map(|row| row.peer_id.to_string()).or_else(unlisted)
 }
 
 /// The row that `text` names: by peer id, ticket, address, IP, the name, or the end of the peer id as lists show it.

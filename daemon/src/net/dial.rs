@@ -13,8 +13,9 @@ use libp2p::swarm::{ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId, kad};
 use tokio::sync::oneshot;
 
-use super::address;
+use super::gate::Refusal;
 use super::task::Task;
+use super::{address, blocks, publish};
 
 /// From the question to the answer, whatever happens (INTERFACE.md).
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -35,7 +36,11 @@ enum Lookup {
     At(Instant),
     /// Nothing was found so soon after a start; once more then.
     Again(Instant),
-    Running(kad::QueryId),
+    /// Who is near it, and what it says of itself; each until its end.
+    Running {
+        near: Option<kad::QueryId>,
+        record: Option<kad::QueryId>,
+    },
     Done,
 }
 
@@ -65,6 +70,7 @@ enum Relays {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Trouble {
     Itself,
+    Blocked,
     AnotherNode,
     TooMany,
     Refused,
@@ -72,6 +78,7 @@ enum Trouble {
     NoName,
     NoRoute,
     NoReservation,
+    HungUp,
     NoAnswer,
     Other,
 }
@@ -80,7 +87,10 @@ fn trouble(error: &DialError, address_error: &str) -> Trouble {
     match error {
         DialError::LocalPeerId { .. } => return Trouble::Itself,
         DialError::WrongPeerId { .. } => return Trouble::AnotherNode,
-        DialError::Denied { .. } => return Trouble::TooMany,
+        DialError::Denied { cause } => {
+            let blocked = cause.downcast_ref() == Some(&Refusal::Blocked);
+            return if blocked { Trouble::Blocked } else { Trouble::TooMany };
+        }
         _ => {}
     }
     // libp2p hides the reason behind boxes whose Display is empty; Debug has it.
@@ -114,6 +124,9 @@ impl Attempt {
         match trouble {
             Trouble::Itself => Failure::new(InvalidArgument, format!("{what} is this node itself"))
                 .advise("to try a call on your own, use: kithctl test-call"),
+            Trouble::Blocked => blocks::is_blocked(what, "PEER"),
+            Trouble::HungUp => Failure::new(Unreachable, format!("{what} closes the connection at once"))
+                .advise("it may have blocked this node, or be full; ask the person in another way"),
             Trouble::AnotherNode => Failure::new(Unreachable, format!("another node answers at {at}, not {what}"))
                 .advise("the address is out of date: ask for a new ticket"),
             Trouble::TooMany => Failure::new(Unreachable, format!("{what} was not dialed: too many connections"))
@@ -170,6 +183,10 @@ impl Task {
             let _ = reply.send(Err(itself(&what)));
             return;
         }
+        if let Some(blocked) = peer.filter(|peer| self.blocks.contains(peer)) {
+            let _ = reply.send(Err(blocks::is_blocked(&what, &blocked.to_string())));
+            return;
+        }
         if self.attempts.len() >= MAX_ATTEMPTS {
             let failure = Failure::new(FailureKind::Busy, format!("{what} was not dialed: too many attempts go on"));
             let _ = reply.send(Err(failure.advise("try again in a moment")));
@@ -196,10 +213,11 @@ impl Task {
             && let Some(entry) = self.table.get_mut(&peer)
         {
             entry.wanted = true;
+            self.book.asked(&peer);
             attempt.greeting = Some((peer, now + HELLO_WITHIN));
         } else {
             if let Some(peer) = peer {
-                addresses.extend(self.table.remembered(&peer));
+                addresses.extend(self.book.addresses(&peer));
                 addresses.extend(self.routing_table_addresses(&peer));
             }
             self.dial(&mut attempt, addresses);
@@ -246,10 +264,8 @@ impl Task {
         }
         while attempt.greeting.is_none() && attempt.dials.is_empty() {
             match (attempt.peer, attempt.lookup) {
-                (Some(_), Lookup::Running(_) | Lookup::Again(_)) => break,
-                (Some(peer), Lookup::At(_)) => {
-                    attempt.lookup = Lookup::Running(self.swarm.behaviour_mut().kad.get_closest_peers(peer));
-                }
+                (Some(_), Lookup::Running { .. } | Lookup::Again(_)) => break,
+                (Some(peer), Lookup::At(_)) => attempt.lookup = self.look_up(peer),
                 (Some(peer), Lookup::Done) if attempt.relays == Relays::NotTried => {
                     attempt.relays = Relays::Tried;
                     let circuits = self.circuits_to(&peer);
@@ -268,6 +284,11 @@ impl Task {
             }
         }
         self.attempts.push(attempt);
+    }
+
+    fn look_up(&mut self, peer: PeerId) -> Lookup {
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        Lookup::Running { near: Some(kad.get_closest_peers(peer)), record: Some(kad.get_record(publish::key(&peer))) }
     }
 
     /// Both nodes may just have started, and be about to ask a relay for a place.
@@ -300,6 +321,7 @@ impl Task {
                 attempt.greeting.get_or_insert((peer, until));
                 if let Some(entry) = task.table.get_mut(&peer) {
                     entry.wanted = true;
+                    task.book.asked(&peer);
                 }
             }
         });
@@ -321,22 +343,36 @@ impl Task {
         self.each_attempt(|task, attempt| {
             if attempt.greeting.is_some_and(|(greeting, _)| greeting == *peer) && task.table.get(peer).is_none() {
                 attempt.greeting = None;
-                attempt.troubles.insert(Trouble::Other, None);
+                attempt.troubles.insert(Trouble::HungUp, None);
             }
         });
     }
 
     pub(super) fn attempt_found(&mut self, query: kad::QueryId, found: &[kad::PeerInfo]) {
         self.each_attempt(|task, attempt| {
-            if attempt.lookup != Lookup::Running(query) {
-                return;
-            }
-            attempt.lookup = Lookup::Done;
-            let Some(peer) = attempt.peer else { return };
+            let Lookup::Running { near: Some(near), .. } = attempt.lookup else { return };
+            let Some(peer) = attempt.peer.filter(|_| near == query && attempt.greeting.is_none()) else { return };
             let addresses = found.iter().filter(|info| info.peer_id == peer).flat_map(|info| info.addrs.clone());
-            if attempt.greeting.is_none() {
-                task.dial(attempt, addresses.collect());
+            task.dial(attempt, addresses.collect());
+        });
+    }
+
+    /// A record says where the peer is. There may be a newer one to come.
+    pub(super) fn attempt_learned(&mut self, query: kad::QueryId, addresses: Vec<Multiaddr>) {
+        self.each_attempt(|task, attempt| {
+            let Lookup::Running { record: Some(record), .. } = attempt.lookup else { return };
+            if record == query && attempt.greeting.is_none() {
+                task.dial(attempt, addresses.clone());
             }
+        });
+    }
+
+    pub(super) fn attempt_query_done(&mut self, query: kad::QueryId) {
+        self.each_attempt(|_, attempt| {
+            let Lookup::Running { near, record } = attempt.lookup else { return };
+            let (near, record) = (near.filter(|near| *near != query), record.filter(|record| *record != query));
+            attempt.lookup =
+                if near.is_none() && record.is_none() { Lookup::Done } else { Lookup::Running { near, record } };
         });
     }
 
@@ -369,11 +405,7 @@ impl Task {
             if let (Some(peer), Lookup::At(at) | Lookup::Again(at)) = (attempt.peer, attempt.lookup)
                 && now >= at
             {
-                attempt.lookup = if attempt.greeting.is_some() {
-                    Lookup::Done
-                } else {
-                    Lookup::Running(self.swarm.behaviour_mut().kad.get_closest_peers(peer))
-                };
+                attempt.lookup = if attempt.greeting.is_some() { Lookup::Done } else { self.look_up(peer) };
             }
             self.advance(attempt);
         }
@@ -389,16 +421,20 @@ impl Task {
 
     /// The peer that a person means by a target, if it is connected.
     pub(super) fn connected(&self, target: &Target) -> Option<PeerId> {
-        let peer = match (read(target).0, target) {
-            (Some(peer), _) => peer,
-            (None, Target::Ip { ip, port }) => self.table.at(*ip, *port)?,
+        self.meant(target).filter(|peer| self.table.get(peer).is_some())
+    }
+
+    /// The peer that a person means by a target: named, or connected from there.
+    pub(super) fn meant(&self, target: &Target) -> Option<PeerId> {
+        match (read(target).0, target) {
+            (Some(peer), _) => Some(peer),
+            (None, Target::Ip { ip, port }) => self.table.at(*ip, *port),
             (None, Target::Address(multiaddr)) => {
                 let socket = address::socket(multiaddr)?;
-                self.table.at_exactly(socket.ip(), socket.port())?
+                self.table.at_exactly(socket.ip(), socket.port())
             }
-            _ => return None,
-        };
-        self.table.get(&peer).map(|_| peer)
+            _ => None,
+        }
     }
 
     /// Ways to a peer through the relays that this node is connected to.

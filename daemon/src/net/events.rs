@@ -1,10 +1,10 @@
 //! What the swarm reports.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kith_common::node::Path;
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::{DialError, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, kad, mdns, ping, relay};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
@@ -13,6 +13,9 @@ use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
 use super::task::{MAX_HELLOS, Stale, Task};
 use super::{address, counted, hello};
+
+/// Who closes one connection on purpose and loses the others at once means all of them.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// Where the peer is. Who comes in through a relay shows no address but its id; the relay's is what tells the path.
 fn remote_address(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
@@ -36,9 +39,17 @@ impl Task {
                     return;
                 }
                 tracing::debug!(peer = %peer_id, %remote, "connected");
-                let first = self.table.opened(peer_id, connection_id, remote, Instant::now());
-                if first {
+                let first = self.table.opened(peer_id, connection_id, remote.clone(), Instant::now());
+                if endpoint.is_dialer() {
+                    self.book.worked(peer_id, remote);
+                } else {
+                    self.book.met(peer_id);
+                }
+                // A peer that was killed and is back comes while its old connection still seems to stand.
+                if first || endpoint.is_listener() {
                     self.greet(peer_id);
+                }
+                if first {
                     if self.reach.is_bootstrap(&peer_id)
                         && let Some(peer) = self.table.get_mut(&peer_id)
                     {
@@ -56,9 +67,14 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
-                if self.table.closed(&peer_id, connection_id) {
-                    self.attempt_news(&peer_id);
-                    self.unpark(&peer_id, false);
+                // QUIC tells whether the other side closed it; libp2p shows that in Debug only.
+                if cause.is_some_and(|cause| format!("{cause:?}").contains("ApplicationClosed"))
+                    && let Some(peer) = self.table.get_mut(&peer_id)
+                {
+                    peer.took_leave = Some(Instant::now());
+                }
+                if let Some(gone) = self.table.closed(&peer_id, connection_id) {
+                    self.gone(peer_id, &gone);
                 }
                 self.reach_changed();
                 self.stale = Stale::Now;
@@ -66,6 +82,10 @@ impl Task {
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 tracing::debug!(peer = ?peer_id, %error, "could not connect");
                 self.attempt_failed(connection_id, &error);
+                self.bootstrap_failed(peer_id, &error);
+                if let DialError::LocalPeerId { address } = &error {
+                    self.own_identity_at(address);
+                }
                 if let Some(peer) = peer_id {
                     self.unpark(&peer, true);
                 }
@@ -87,7 +107,12 @@ impl Task {
             }
             SwarmEvent::ExternalAddrConfirmed { address } => self.address_confirmed(&address),
             SwarmEvent::ExternalAddrExpired { address } => self.address_expired(&address),
-            SwarmEvent::IncomingConnectionError { error, .. } => tracing::debug!(%error, "a connection was refused"),
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::debug!(?error, "a connection was refused");
+                if let ListenError::LocalPeerId { address } = &error {
+                    self.own_identity_from(address);
+                }
+            }
             _ => {}
         }
     }
@@ -98,21 +123,7 @@ impl Task {
             NodeEvent::Ping(ping) => self.ping(ping),
             NodeEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, info),
             NodeEvent::Mdns(mdns::Event::Discovered(found)) => self.neighbours_found(found),
-            NodeEvent::Kad(kad::Event::OutboundQueryProgressed {
-                id,
-                result: kad::QueryResult::GetClosestPeers(result),
-                step,
-                ..
-            }) => {
-                let found = match result {
-                    Ok(found) => found.peers,
-                    Err(kad::GetClosestPeersError::Timeout { peers, .. }) => peers,
-                };
-                if step.last {
-                    self.attempt_found(id, &found);
-                }
-            }
-            NodeEvent::Kad(kad::Event::RoutingUpdated { .. }) => self.figures_changed(),
+            NodeEvent::Kad(event) => self.dht_event(event),
             NodeEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
                 tracing::info!(relay = %relay_peer_id, renewal, "the relay holds a place for this node");
                 self.reserved();
@@ -122,6 +133,55 @@ impl Task {
             NodeEvent::Upnp(event) => tracing::debug!(?event, "asked the router for a port"),
             _ => {}
         }
+    }
+
+    fn dht_event(&mut self, event: kad::Event) {
+        match event {
+            kad::Event::OutboundQueryProgressed { id, result, step, stats } => {
+                if step.last && matches!(result, kad::QueryResult::GetClosestPeers(_)) {
+                    self.looked_up(stats.num_requests());
+                }
+                match result {
+                    kad::QueryResult::GetClosestPeers(Ok(found)) => self.attempt_found(id, &found.peers),
+                    kad::QueryResult::GetClosestPeers(Err(kad::GetClosestPeersError::Timeout { peers, .. })) => {
+                        self.attempt_found(id, &peers);
+                    }
+                    kad::QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))) => {
+                        self.record_found(id, &found.record);
+                    }
+                    kad::QueryResult::PutRecord(outcome) => self.record_put(id, outcome.is_ok()),
+                    _ => {}
+                }
+                if step.last {
+                    self.attempt_query_done(id);
+                }
+            }
+            kad::Event::InboundRequest { request: kad::InboundRequest::PutRecord { source, record, .. } } => {
+                if let Some(record) = record {
+                    self.keep_record(source, record);
+                }
+            }
+            kad::Event::RoutingUpdated { peer, is_new_peer, .. } => {
+                if self.blocks.contains(&peer) {
+                    self.swarm.behaviour_mut().kad.remove_peer(&peer);
+                } else if is_new_peer {
+                    self.newcomer();
+                }
+                self.figures_changed();
+            }
+            _ => {}
+        }
+    }
+
+    /// The last connection to a peer is closed.
+    fn gone(&mut self, peer: PeerId, was: &Peer) {
+        self.book.met(peer);
+        self.book.remember(peer, was.listens_on().iter().cloned());
+        if was.took_leave.is_some_and(|at| at.elapsed() < LEAVING) {
+            self.book.left(&peer);
+        }
+        self.attempt_news(&peer);
+        self.unpark(&peer, false);
     }
 
     fn ping(&mut self, ping: ping::Event) {
@@ -142,13 +202,18 @@ impl Task {
     }
 
     fn identified(&mut self, peer: PeerId, info: identify::Info) {
-        let Some(entry) = self.table.get_mut(&peer) else { return };
+        let Some(entry) = self.table.get_mut(&peer).filter(|_| !self.blocks.contains(&peer)) else { return };
+        if !entry.admit_identify(Instant::now()) {
+            tracing::debug!(%peer, "identifies itself too often: not taken in");
+            return;
+        }
         // A peer elsewhere cannot know a way to us through its own loopback.
         let here = entry.connections.iter().any(|connection| address::is_loopback(&connection.address));
         let usable =
             |a: &Multiaddr| address::is_shareable(a, here) && address::last_peer(a).is_none_or(|id| id == peer);
         let listens_on: Vec<Multiaddr> =
             info.listen_addrs.into_iter().filter(usable).map(address::without_peer).collect();
+        self.book.remember(peer, listens_on.iter().cloned());
         entry.identified(&info.agent_version, streams::is_kith(&info.protocols), listens_on);
         entry.is_relay = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
         if info.protocols.contains(&DHT_PROTOCOL) {
@@ -166,6 +231,9 @@ impl Task {
     }
 
     fn inbound(&mut self, Inbound { peer, protocol, stream }: Inbound) {
+        if self.blocks.contains(&peer) {
+            return;
+        }
         let (Some(id), Some(entry)) = (address::from_libp2p(&peer), self.table.get_mut(&peer)) else { return };
         let Some(permit) = entry.admit(protocol, Instant::now()) else {
             tracing::debug!(%peer, ?protocol, "too many streams: refused");

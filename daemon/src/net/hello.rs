@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const VERSION: u16 = 1;
 /// A hello is a few hundred bytes; a longer one is none.
 const MAX_BYTES: u32 = 4096;
-const MAX_NAME_CHARS: usize = 64;
+pub(super) const MAX_NAME_CHARS: usize = 64;
 const MAX_AGENT_CHARS: usize = 64;
 /// Kith has six services; there is room for more.
 const MAX_SERVICES: u32 = 16;

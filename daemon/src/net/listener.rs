@@ -31,6 +31,8 @@ pub(super) struct Listener {
     listening: Vec<ListenerId>,
     /// Ports that were closed a moment ago.
     released: Vec<(u16, Instant)>,
+    /// What is wrong although it listens, and what to do.
+    warning: Option<(String, String)>,
     row: watch::Sender<Status>,
 }
 
@@ -38,7 +40,7 @@ impl Listener {
     pub fn new(bind: Option<IpAddr>, wanted: u16, begin: Begin, taken_port: TakenPort, now: Instant) -> Self {
         let core = Core::new(wanted, begin, taken_port, now);
         let row = watch::Sender::new(core.status().clone());
-        let mut listener = Self { bind, core, listening: Vec::new(), released: Vec::new(), row };
+        let mut listener = Self { bind, core, listening: Vec::new(), released: Vec::new(), warning: None, row };
         listener.report();
         listener
     }
@@ -134,10 +136,21 @@ impl Listener {
         self.core.handle_refused(refusal, now);
     }
 
+    /// It listens, and something is wrong all the same.
+    pub fn warn(&mut self, error: &str, suggestion: &str) {
+        self.warning = (!error.is_empty()).then(|| (error.to_owned(), suggestion.to_owned()));
+        self.report();
+    }
+
     fn report(&mut self) {
         let mut new = self.core.status().clone();
         if new.state == ServiceState::Stopped {
             STOPPED.clone_into(&mut new.suggestion);
+        }
+        if let Some((error, suggestion)) = self.warning.clone()
+            && new.state == ServiceState::Listening
+        {
+            (new.error, new.suggestion) = (error, suggestion);
         }
         self.row.send_if_modified(|row| {
             if new.state == ServiceState::Failed && new.error != row.error {

@@ -5,16 +5,24 @@
 //! (`Multiaddr`, a format, excepted), and nothing in it knows what a call is.
 
 mod address;
+mod blocks;
+mod book;
 mod counted;
 mod dial;
 mod events;
+mod gate;
 mod hello;
 mod holder;
 mod identity;
+mod limits;
 mod listener;
 mod peers;
 pub mod ports;
+mod publish;
 mod reach;
+mod record;
+mod rows;
+mod saved;
 mod streams;
 mod swarm;
 mod task;
@@ -44,6 +52,7 @@ use task::{Command, Published, Task};
 pub use holder::Transport;
 pub use identity::{IdentityError, SecretKey};
 pub use libp2p::Multiaddr;
+pub use limits::Limits;
 
 /// The program, as peers see it.
 const AGENT: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
@@ -110,6 +119,9 @@ pub struct NetConfig {
     pub dht: DhtMode,
     /// Serve as relay and bootstrap node for others.
     pub relay: Toggle,
+    pub limits: Limits,
+    /// Where the address book and the block list are kept; `None`: only as long as this runs.
+    pub data_dir: Option<PathBuf>,
     /// What this node calls itself.
     pub name: String,
     /// Told to peers, so that they can ask the media sockets what they see them at.
@@ -147,6 +159,14 @@ pub struct Reflector {
     pub ports: MediaPorts,
 }
 
+/// What looking for peers in the DHT has cost since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lookups {
+    pub done: u64,
+    /// To other nodes, all lookups together.
+    pub requests: u64,
+}
+
 /// Why the network could not start at all. A taken port is not among the reasons: see [`Net::listener`].
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -165,6 +185,7 @@ pub struct Net {
     listener: watch::Receiver<Status>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
     links: watch::Receiver<Arc<Links>>,
+    lookups: watch::Receiver<Lookups>,
 }
 
 impl Net {
@@ -183,6 +204,7 @@ impl Net {
             identity: watch::Sender::new(Arc::new(own)),
             rows: watch::Sender::default(),
             links: watch::Sender::default(),
+            lookups: watch::Sender::default(),
         };
         let (commands, commanded) = mpsc::channel(COMMANDS);
         let mut net = Net {
@@ -192,6 +214,7 @@ impl Net {
             listener: listener.subscribe(),
             peers: published.rows.subscribe(),
             links: published.links.subscribe(),
+            lookups: published.lookups.subscribe(),
         };
         let (signal, signals) = mpsc::channel(INCOMING);
         let (tunnel, tunnels) = mpsc::channel(INCOMING);
@@ -242,6 +265,16 @@ impl Net {
         self.ask(|reply| Command::Disconnect { target: target.clone(), reply }).await
     }
 
+    /// Closes its connections, refuses new ones both ways, and remembers it over restarts. Kind `NotFound`: the target
+    /// names no peer id and nobody is connected from there.
+    pub async fn block(&self, target: &Target) -> Result<PeerId, Failure> {
+        self.ask(|reply| Command::Block { target: target.clone(), reply }).await
+    }
+
+    pub async fn unblock(&self, target: &Target) -> Result<PeerId, Failure> {
+        self.ask(|reply| Command::Unblock { target: target.clone(), reply }).await
+    }
+
     /// A new signalling stream to a connected peer.
     pub async fn open_signal(&self, peer: PeerId) -> Result<Stream, Failure> {
         self.open(peer, Protocol::Signal).await
@@ -278,6 +311,11 @@ impl Net {
     /// Is this the address of a connected peer? Only those get STUN answers.
     pub fn is_reflected_peer(&self, ip: IpAddr) -> bool {
         self.links.borrow().ips.contains(&ip.to_canonical())
+    }
+
+    /// What looking for peers has cost so far.
+    pub fn lookups(&self) -> Lookups {
+        *self.lookups.borrow()
     }
 
     /// Does the task still answer? For the service manager's watchdog.
@@ -326,3 +364,7 @@ impl Net {
 pub fn key_file(data_dir: &std::path::Path) -> PathBuf {
     data_dir.join("identity.key")
 }
+
+/// Where it keeps the address book and the block list: a JSON object a line.
+const BOOK_FILE: &str = "peers.jsonl";
+const BLOCKS_FILE: &str = "blocked.jsonl";

@@ -1,4 +1,4 @@
-//! The peers that are connected, with what is known of each; and the addresses of those that are not.
+//! The peers that are connected, with what is known of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,45 +13,20 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::book::MAX_ADDRESSES;
 use super::hello::Hello;
+use super::limits::{Bucket, Limits, STREAM_BURST};
 use super::streams::Protocol;
 use super::{PeerLink, address};
 
-/// Streams of one kind that a peer may hold open here: one call, its replacement, and two that are being refused.
-const MAX_STREAMS_PER_PEER: usize = 4;
-/// How fast a peer may open streams of a kind: a burst (a row of short calls), and so many a second after it.
-const STREAM_BURST: f64 = 32.0;
-const STREAMS_PER_SECOND: f64 = 2.0;
-/// Addresses kept for one peer; a machine with more interfaces is reachable at one of these.
-const MAX_ADDRESSES: usize = 16;
-/// Peers whose addresses are remembered without being connected (the DHT's routing table comes on top).
-const MAX_BOOK: usize = 256;
+/// How often what a peer says of itself by identify is taken in: at the start, and as its addresses change.
+const IDENTIFY_BURST: u32 = 16;
+const IDENTIFY_PAUSE: Duration = Duration::from_secs(2);
+/// Address records that a peer may leave here: its own, and in a small network those of others that it passes on.
+const RECORD_BURST: u32 = 64;
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
 /// Unanswered pings until a connection counts as dead.
 pub(super) const MAX_MISSED_PINGS: u32 = 2;
-
-/// Lets a burst through and then a steady rate.
-#[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    filled: Instant,
-}
-
-impl Bucket {
-    fn new(now: Instant) -> Self {
-        Self { tokens: STREAM_BURST, filled: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let refill = now.saturating_duration_since(self.filled).as_secs_f64() * STREAMS_PER_SECOND;
-        self.tokens = (self.tokens + refill).min(STREAM_BURST);
-        self.filled = now;
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
-    }
-}
 
 /// One connection to a peer.
 #[derive(Debug)]
@@ -73,17 +48,23 @@ pub(super) struct Peer {
     /// A person, or the configuration, asked for this peer.
     pub wanted: bool,
     pub since: Instant,
+    /// When it closed a connection on purpose.
+    pub took_leave: Option<Instant>,
     agent: String,
     listens_on: Vec<Multiaddr>,
     rtt: Option<Duration>,
     jitter: Duration,
     since_unix_ms: i64,
     streams: [Arc<Semaphore>; 3],
+    most_streams: usize,
     opened: [Bucket; 3],
+    identified: Bucket,
+    records: Bucket,
 }
 
 impl Peer {
-    fn new(now: Instant) -> Self {
+    fn new(limits: &Limits, now: Instant) -> Self {
+        let most_streams = limits.streams_per_peer as usize;
         Self {
             connections: Vec::new(),
             hello: None,
@@ -91,13 +72,17 @@ impl Peer {
             is_relay: false,
             wanted: false,
             since: now,
+            took_leave: None,
             agent: String::new(),
             listens_on: Vec::new(),
             rtt: None,
             jitter: Duration::ZERO,
             since_unix_ms: unix_ms(),
-            streams: std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_STREAMS_PER_PEER))),
-            opened: std::array::from_fn(|_| Bucket::new(now)),
+            streams: std::array::from_fn(|_| Arc::new(Semaphore::new(most_streams))),
+            most_streams,
+            opened: std::array::from_fn(|_| Bucket::new(STREAM_BURST, limits.signals_per_second, now)),
+            identified: Bucket::every(IDENTIFY_BURST, IDENTIFY_PAUSE, now),
+            records: Bucket::every(RECORD_BURST, RECORD_PAUSE, now),
         }
     }
 
@@ -107,9 +92,10 @@ impl Peer {
     }
 
     /// The connection for a new stream: signalling and tunnels avoid UDP, which may be what fails in a call. Where all
-    /// is UDP, a tunnel at least takes another way than the media.
+    /// is UDP, a tunnel at least takes another way than the media. Of equals the newest: a peer that was killed and is
+    /// back leaves a dead one behind.
     pub fn connection_for(&self, protocol: Protocol) -> Option<&Connection> {
-        self.connections.iter().min_by_key(|connection| {
+        self.connections.iter().rev().min_by_key(|connection| {
             let (relayed, udp) = (address::is_relayed(&connection.address), address::is_udp(&connection.address));
             match protocol {
                 Protocol::Hello => (false, relayed, udp),
@@ -136,8 +122,18 @@ impl Peer {
         Arc::clone(&self.streams[protocol as usize]).try_acquire_owned().ok()
     }
 
+    /// Whether this identify message is taken in.
+    pub fn admit_identify(&mut self, now: Instant) -> bool {
+        self.identified.take(now)
+    }
+
+    /// Whether this record is looked at.
+    pub fn admit_record(&mut self, now: Instant) -> bool {
+        self.records.take(now)
+    }
+
     pub fn has_open_streams(&self) -> bool {
-        self.streams.iter().any(|streams| streams.available_permits() < MAX_STREAMS_PER_PEER)
+        self.streams.iter().any(|streams| streams.available_permits() < self.most_streams)
     }
 
     /// Smoothed as in RFC 3550, 6.4.1: a sixteenth of each change.
@@ -187,7 +183,7 @@ impl Peer {
         })
     }
 
-    fn row(&self, peer: KithId) -> Option<PeerInfo> {
+    pub fn row(&self, peer: KithId) -> Option<PeerInfo> {
         let link = self.link(peer)?;
         let agent = self.hello.as_ref().map_or(&self.agent, |hello| &hello.agent);
         let mut addresses: Vec<String> = Vec::new();
@@ -225,13 +221,16 @@ pub(super) struct Links {
 }
 
 /// All of them.
-#[derive(Default)]
 pub(super) struct Table {
     connected: BTreeMap<PeerId, Peer>,
-    book: BTreeMap<PeerId, Vec<Multiaddr>>,
+    limits: Limits,
 }
 
 impl Table {
+    pub fn new(limits: Limits) -> Self {
+        Self { connected: BTreeMap::new(), limits }
+    }
+
     pub fn get(&self, peer: &PeerId) -> Option<&Peer> {
         self.connected.get(peer)
     }
@@ -250,43 +249,16 @@ impl Table {
 
     /// True when it is the first connection to that peer.
     pub fn opened(&mut self, peer: PeerId, id: ConnectionId, address: Multiaddr, now: Instant) -> bool {
-        let entry = self.connected.entry(peer).or_insert_with(|| Peer::new(now));
+        let entry = self.connected.entry(peer).or_insert_with(|| Peer::new(&self.limits, now));
         entry.connections.push(Connection { id, address, missed_pings: 0 });
         entry.connections.len() == 1
     }
 
-    /// True when it was the last connection to that peer.
-    pub fn closed(&mut self, peer: &PeerId, id: ConnectionId) -> bool {
-        let Some(entry) = self.connected.get_mut(peer) else { return false };
+    /// The peer as it was, when that was the last connection to it.
+    pub fn closed(&mut self, peer: &PeerId, id: ConnectionId) -> Option<Peer> {
+        let entry = self.connected.get_mut(peer)?;
         entry.connections.retain(|connection| connection.id != id);
-        if !entry.connections.is_empty() {
-            return false;
-        }
-        if let Some(gone) = self.connected.remove(peer)
-            && !gone.listens_on.is_empty()
-        {
-            self.remember(*peer, gone.listens_on);
-        }
-        true
-    }
-
-    /// Notes where a peer may be found.
-    pub fn remember(&mut self, peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>) {
-        if !self.book.contains_key(&peer) && self.book.len() >= MAX_BOOK {
-            self.book.pop_first();
-        }
-        let known = self.book.entry(peer).or_default();
-        for address in addresses {
-            let address = address::without_peer(address);
-            if !known.contains(&address) {
-                known.insert(0, address);
-            }
-        }
-        known.truncate(MAX_ADDRESSES);
-    }
-
-    pub fn remembered(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        self.book.get(peer).cloned().unwrap_or_default()
+        if entry.connections.is_empty() { self.connected.remove(peer) } else { None }
     }
 
     /// The peer at that address: connected from there, or listening there. An IP with the usual port also means the only
@@ -319,38 +291,6 @@ impl Table {
         }
         links
     }
-
-    /// Connected peers, longest connected first; then the others, as `known` (the routing table) and the book have them.
-    pub fn rows(&self, known: BTreeMap<PeerId, Vec<Multiaddr>>, is_dialing: impl Fn(&PeerId) -> bool) -> Vec<PeerInfo> {
-        let mut rows: Vec<PeerInfo> =
-            self.connected.iter().filter_map(|(id, peer)| peer.row(address::from_libp2p(id)?)).collect();
-        rows.sort_by_key(|row| (row.connected_since_unix_ms, row.peer_id));
-        let mut others = known;
-        for (peer, addresses) in &self.book {
-            others.entry(*peer).or_insert_with(|| addresses.clone());
-        }
-        rows.extend(others.into_iter().filter(|(id, _)| !self.connected.contains_key(id)).filter_map(
-            |(id, addresses)| {
-                let status = if is_dialing(&id) { PeerStatus::Dialing } else { PeerStatus::Known };
-                Some(PeerInfo {
-                    peer_id: address::from_libp2p(&id)?,
-                    name: String::new(),
-                    connected: false,
-                    status,
-                    path: None,
-                    addresses: addresses.iter().take(MAX_ADDRESSES).map(ToString::to_string).collect(),
-                    rtt_ms: None,
-                    jitter_ms: None,
-                    loss: None,
-                    agent: String::new(),
-                    connected_since_unix_ms: 0,
-                    services: Vec::new(),
-                    last_seen_unix_ms: 0,
-                })
-            },
-        ));
-        rows
-    }
 }
 
 #[cfg(test)]
@@ -360,9 +300,10 @@ mod tests {
     #[test]
     fn a_peer_that_rings_a_thousand_times_gets_a_few_streams() {
         let now = Instant::now();
-        let mut peer = Peer::new(now);
+        let limits = Limits::default();
+        let mut peer = Peer::new(&limits, now);
         let held: Vec<_> = (0..1000).filter_map(|_| peer.admit(Protocol::Signal, now)).collect();
-        assert_eq!(held.len(), MAX_STREAMS_PER_PEER);
+        assert_eq!(held.len(), limits.streams_per_peer as usize);
         drop(held);
         // The burst is used up, and comes back with time.
         assert!(peer.admit(Protocol::Signal, now).is_none());
@@ -371,7 +312,7 @@ mod tests {
 
     #[test]
     fn jitter_follows_changes_of_the_round_trip() {
-        let mut peer = Peer::new(Instant::now());
+        let mut peer = Peer::new(&Limits::default(), Instant::now());
         for rtt in [10, 10, 26] {
             peer.measured(Duration::from_millis(rtt));
         }
@@ -386,7 +327,7 @@ mod tests {
             format!("/ip4/203.0.113.2/udp/9999/quic-v1/p2p/{relay}/p2p-circuit"),
             "/ip4/203.0.113.1/tcp/9999".to_owned(),
         ];
-        let mut table = Table::default();
+        let mut table = Table::new(Limits::default());
         let id = PeerId::random();
         let mut chosen = Vec::new();
         for (number, address) in addresses.iter().enumerate() {

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::DialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId, kad};
 
+use super::book::Book;
 use super::task::{Stale, Task};
 use super::{DhtMode, NetConfig, Toggle, address};
 
@@ -18,8 +20,19 @@ const LAST_RETRY: Duration = Duration::from_secs(120);
 const MAX_RESERVATIONS: usize = 2;
 /// Peers found on the local network that are connected to without being asked for.
 const MAX_NEIGHBOURS: usize = 32;
+/// Peers known from before that a node dials when it comes back.
+const MAX_ACQUAINTANCES: usize = 16;
 /// Peers that stay connected. Beyond this the longest connected that nobody asked for goes.
 const MAX_KEPT: usize = 128;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joining {
+    /// All of them once, whoever is connected.
+    Everybody,
+    /// As long as nobody is connected.
+    Anybody,
+    Done,
+}
 
 pub(super) struct Reach {
     bootstrap: Vec<Multiaddr>,
@@ -31,13 +44,18 @@ pub(super) struct Reach {
     reserve_after: Instant,
     /// Times in a row that a reservation was refused or lost.
     lost: u32,
+    /// Peers known from before are dialed: at the start, when the network has changed, and while nobody is connected.
+    joining: Joining,
+    /// Bootstrap nodes of which the log says that they do not answer, or are others.
+    complained: BTreeSet<Multiaddr>,
     /// Outside addresses that AutoNAT, UPnP or the configuration vouch for.
     confirmed: BTreeSet<Multiaddr>,
 }
 
 impl Reach {
-    pub fn new(config: &NetConfig) -> Self {
-        let next = (!config.bootstrap.is_empty()).then(|| (Instant::now(), FIRST_RETRY));
+    pub fn new(config: &NetConfig, book: &Book) -> Self {
+        let somebody = !config.bootstrap.is_empty() || !book.acquaintances(1).is_empty();
+        let next = somebody.then(|| (Instant::now(), FIRST_RETRY));
         Self {
             bootstrap: config.bootstrap.clone(),
             relay: config.relay,
@@ -45,6 +63,8 @@ impl Reach {
             reservations: BTreeMap::new(),
             reserve_after: Instant::now(),
             lost: 0,
+            joining: Joining::Everybody,
+            complained: BTreeSet::new(),
             confirmed: BTreeSet::new(),
         }
     }
@@ -72,7 +92,8 @@ impl Task {
         if now < at {
             return;
         }
-        let waits = self.dial_bootstrap() | (now < self.reach.reserve_after || self.reserve());
+        let waits =
+            self.dial_bootstrap() | self.dial_acquaintances() | (now < self.reach.reserve_after || self.reserve());
         let wait = (wait * 2).min(LAST_RETRY);
         self.reach.next = waits.then(|| (now + wait, wait));
     }
@@ -102,6 +123,73 @@ impl Task {
             }
         }
         missing
+    }
+
+    /// True while nobody of them has answered.
+    fn dial_acquaintances(&mut self) -> bool {
+        match self.reach.joining {
+            Joining::Everybody => self.reach.joining = Joining::Anybody,
+            Joining::Anybody if self.table.len() == 0 => {}
+            Joining::Anybody | Joining::Done => {
+                self.reach.joining = Joining::Done;
+                return false;
+            }
+        }
+        let absent = |peer: &PeerId| self.table.get(peer).is_none() && !self.blocks.contains(peer);
+        let peers: Vec<PeerId> =
+            self.book.acquaintances(MAX_ACQUAINTANCES).into_iter().filter(|peer| absent(peer)).collect();
+        for peer in &peers {
+            let options = DialOpts::peer_id(*peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(self.book.addresses(peer))
+                .build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::debug!(%peer, %error, "a peer known from before was not dialed");
+            }
+        }
+        !peers.is_empty()
+    }
+
+    /// This machine has another address than before: whoever did not answer then may answer now.
+    fn network_changed(&mut self) {
+        self.reach.joining = Joining::Everybody;
+        self.reach.next = Some((Instant::now(), FIRST_RETRY));
+    }
+
+    /// Says once of a bootstrap node that it is not there, or that another answers in its place.
+    pub(super) fn bootstrap_failed(&mut self, peer: Option<PeerId>, error: &DialError) {
+        let Some(peer) = peer else { return };
+        let named = |node: &&Multiaddr| address::last_peer(node) == Some(peer);
+        let Some(node) = self.reach.bootstrap.iter().find(named).cloned() else { return };
+        let answers = match error {
+            DialError::WrongPeerId { obtained, .. } => Some(*obtained),
+            DialError::Transport(_) => None,
+            _ => return,
+        };
+        if self.swarm.is_connected(&peer) || !self.reach.complained.insert(node.clone()) {
+            return;
+        }
+        match answers {
+            Some(other) => tracing::warn!(%node, %other, "another node answers in place of this bootstrap node"),
+            None => tracing::warn!(%node, "this bootstrap node does not answer; it is tried again from time to time"),
+        }
+    }
+
+    /// Somebody with this node's identity answers there. Far away it may be this node itself, seen through its own
+    /// router; on the same machine and in the same house it is another.
+    pub(super) fn own_identity_at(&mut self, address: &Multiaddr) {
+        let Some(at) = address::socket(address).filter(|at| address::is_private_ip(at.ip())) else { return };
+        if !self.swarm.listeners().filter_map(address::socket).any(|own| own == at) {
+            self.twin_seen(Some(at.to_string()));
+        }
+    }
+
+    /// Somebody with this node's identity came from there. Who dials itself comes from a port that nobody listens on.
+    pub(super) fn own_identity_from(&mut self, address: &Multiaddr) {
+        let Some(from) = address::socket(address).filter(|from| address::is_private_ip(from.ip())) else { return };
+        if !self.swarm.listeners().filter_map(address::socket).any(|own| own.ip() == from.ip()) {
+            self.twin_seen(Some(from.ip().to_string()));
+        }
     }
 
     /// Asks relays to hold a place while this node has no outside address of its own. True while one is missing.
@@ -176,9 +264,14 @@ impl Task {
         if relays && room && now >= self.reach.reserve_after && self.reserve() {
             self.reach.soon(now);
         }
+        if self.table.len() == 0 && self.reach.joining == Joining::Done && !self.book.acquaintances(1).is_empty() {
+            self.reach.joining = Joining::Anybody;
+            self.reach.soon(now);
+        }
         if self.dial_is_missing() && self.reach.next.is_none() {
             self.reach.soon(now);
         }
+        self.addresses_changed();
         self.trim();
     }
 
@@ -189,12 +282,19 @@ impl Task {
 
     /// With an outside address of its own, or where nobody has one: a network of private addresses has no other servers.
     fn serves_dht(&self) -> bool {
+        // A place at a relay is an outside address too, but nothing to serve at: all of it would go through the relay.
         let outside = |address: &Multiaddr| address::is_global(address) && !address::is_relayed(address);
-        let someone = self.table.iter().flat_map(|(_, peer)| &peer.connections).any(|c| address::is_global(&c.address));
         self.reach.relay == Toggle::On
             || !self.reach.confirmed.is_empty()
             || self.swarm.listeners().any(outside)
-            || !(someone || self.reach.bootstrap.iter().any(address::is_global))
+            || self.is_private_network()
+    }
+
+    /// Nobody here has an address that the world can reach.
+    pub(super) fn is_private_network(&self) -> bool {
+        let mut connections = self.table.iter().flat_map(|(_, peer)| &peer.connections);
+        let someone = connections.any(|connection| address::is_global(&connection.address));
+        !someone && !self.reach.bootstrap.iter().any(address::is_global)
     }
 
     pub(super) fn address_confirmed(&mut self, address: &Multiaddr) {
@@ -220,6 +320,9 @@ impl Task {
         {
             self.swarm.add_external_address(address.clone());
         }
+        if !address::is_relayed(address) && address::is_shareable(address, self.loopback_node) {
+            self.network_changed();
+        }
         self.publish_identity();
     }
 
@@ -230,7 +333,7 @@ impl Task {
             by_peer.entry(peer).or_default().push(address);
         }
         for (peer, addresses) in by_peer {
-            self.table.remember(peer, addresses.clone());
+            self.book.remember(peer, addresses.clone());
             if self.swarm.is_connected(&peer) || self.table.len() >= MAX_NEIGHBOURS {
                 continue;
             }

@@ -17,7 +17,8 @@ use libp2p::{
     mdns, memory_connection_limits, noise, ping, relay, tcp, upnp, yamux,
 };
 
-use super::{DhtMode, NetConfig, NetError, Toggle, address, streams};
+use super::gate::Gate;
+use super::{DhtMode, Limits, NetConfig, NetError, Toggle, address, record, streams};
 
 /// Kith's nodes form their own DHT.
 pub(super) const DHT_PROTOCOL: StreamProtocol = StreamProtocol::new("/kith/kad/1");
@@ -29,27 +30,15 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A QUIC connection that is silent for this long is gone; shorter than the 15 s in which a call to a vanished peer ends.
 const QUIC_IDLE_MS: u32 = 10_000;
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// Streams one connection may hold open: signalling, a tunnel and libp2p's own need a dozen.
-const MAX_STREAMS: u32 = 128;
-/// Connections, all peers together. One takes some 100 KiB; the memory limit below stands behind this.
-const MAX_CONNECTIONS: u32 = 512;
-const MAX_INCOMING: u32 = 256;
-/// Handshakes of strangers that may go on at once: each costs a signature.
-const MAX_PENDING_INCOMING: u32 = 64;
-const MAX_PENDING_OUTGOING: u32 = 64;
-/// QUIC, TCP and a relayed one, from both sides at once, and the one that is being replaced.
-const MAX_CONNECTIONS_PER_PEER: u32 = 8;
-/// Connections are refused when this process holds this share of the machine's memory.
-const MAX_MEMORY_SHARE: f64 = 0.8;
-/// A relay that was switched on by hand carries whole calls: libp2p's defaults (two minutes, 128 KiB, 16 circuits) cut them.
-const RELAY_CIRCUITS: usize = 1024;
-const RELAY_CIRCUITS_PER_PEER: usize = 64;
-const RELAY_CIRCUIT_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 const RELAY_RATE_INTERVAL: Duration = Duration::from_secs(10);
 const RELAY_RATE_BURST: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
 
+/// Dials that may be under way; their rate is limited by the gate.
+const MAX_PENDING_OUTGOING: u32 = 64;
+
 #[derive(NetworkBehaviour)]
 pub(super) struct Node {
+    pub gate: Gate,
     pub limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub identify: Discreet,
@@ -89,9 +78,10 @@ enum Resolver {
 
 fn assemble(config: &NetConfig, resolver: Resolver) -> Result<Swarm<Node>, NetError> {
     let setup = |error: &dyn std::fmt::Display| NetError::Setup(error.to_string());
+    let max_streams = config.limits.streams_per_connection;
     let muxer = || {
         let mut muxer = yamux::Config::default();
-        muxer.set_max_num_streams(MAX_STREAMS as usize);
+        muxer.set_max_num_streams(max_streams as usize);
         muxer
     };
     let transports = SwarmBuilder::with_existing_identity(config.key.0.clone())
@@ -101,14 +91,14 @@ fn assemble(config: &NetConfig, resolver: Resolver) -> Result<Swarm<Node>, NetEr
         .with_quic_config(|mut quic| {
             quic.max_idle_timeout = QUIC_IDLE_MS;
             quic.keep_alive_interval = QUIC_KEEP_ALIVE;
-            quic.max_concurrent_stream_limit = MAX_STREAMS;
+            quic.max_concurrent_stream_limit = max_streams;
             quic
         });
     let behaviour = |key: &identity::Keypair, relay_client| node(config, key, relay_client);
     let tune = |swarm: libp2p::swarm::Config| {
         swarm
             .with_idle_connection_timeout(Duration::from_secs(60))
-            .with_max_negotiating_inbound_streams(MAX_STREAMS as usize)
+            .with_max_negotiating_inbound_streams(max_streams as usize)
             .with_smart_dial()
     };
     // The builder's type differs with each resolver, so the rest stands twice.
@@ -142,11 +132,23 @@ fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client
     let id = key.public().to_peer_id();
     let loopback = is_loopback_node(config.bind);
     let outward = !loopback;
+    let limits = &config.limits;
 
     let mut dht = kad::Config::new(DHT_PROTOCOL);
-    // Nothing is stored for others: the routing table alone answers "where is this peer".
-    dht.set_query_timeout(Duration::from_secs(20)).set_record_filtering(kad::StoreInserts::FilterBoth);
-    let mut kad = kad::Behaviour::with_config(id, kad::store::MemoryStore::new(id), dht);
+    // What others want stored is looked at first: address records that their owners have signed (publish.rs), nothing
+    // else, no provider records. Owners renew them, so nobody else has to pass them on.
+    dht.set_query_timeout(Duration::from_secs(20))
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        .set_replication_interval(None)
+        .set_publication_interval(None);
+    let store = kad::store::MemoryStoreConfig {
+        // And this node's own.
+        max_records: config.limits.dht_records as usize + 1,
+        max_value_bytes: record::MAX_BYTES + 1,
+        max_provided_keys: 0,
+        max_providers_per_key: 0,
+    };
+    let mut kad = kad::Behaviour::with_config(id, kad::store::MemoryStore::with_config(id, store), dht);
     kad.set_mode(Some(match config.dht {
         DhtMode::Client => kad::Mode::Client,
         DhtMode::Auto | DhtMode::Server => kad::Mode::Server,
@@ -161,22 +163,23 @@ fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client
         None
     };
     let relay = (config.relay == Toggle::On).then(|| {
-        let mut relay = relay::Behaviour::new(id, relay_limits());
+        let mut relay = relay::Behaviour::new(id, relay_limits(&config.limits));
         // Asked for by hand, so it does not wait for somebody to confirm the address.
         relay.set_status(Some(relay::Status::Enable));
         relay
     });
 
     Ok(Node {
+        gate: Gate::new(limits),
         limits: connection_limits::Behaviour::new(
             connection_limits::ConnectionLimits::default()
-                .with_max_pending_incoming(Some(MAX_PENDING_INCOMING))
+                .with_max_pending_incoming(Some(limits.handshakes))
                 .with_max_pending_outgoing(Some(MAX_PENDING_OUTGOING))
-                .with_max_established_incoming(Some(MAX_INCOMING))
-                .with_max_established(Some(MAX_CONNECTIONS))
-                .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER)),
+                .with_max_established_incoming(Some(limits.incoming_connections))
+                .with_max_established(Some(limits.connections))
+                .with_max_established_per_peer(Some(limits.connections_per_peer)),
         ),
-        memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
+        memory: memory_connection_limits::Behaviour::with_max_percentage(f64::from(limits.memory_percent) / 100.0),
         identify: Discreet::new(key.public(), loopback),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
         kad,
@@ -194,13 +197,14 @@ fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client
     })
 }
 
-fn relay_limits() -> relay::Config {
+/// A relay that was switched on by hand carries whole calls: libp2p's defaults (two minutes, 128 KiB, 16 circuits) cut them.
+fn relay_limits(limits: &Limits) -> relay::Config {
     let mut limits = relay::Config {
-        max_reservations: RELAY_CIRCUITS,
-        max_circuits: RELAY_CIRCUITS,
-        max_circuits_per_peer: RELAY_CIRCUITS_PER_PEER,
-        max_circuit_duration: RELAY_CIRCUIT_DURATION,
-        max_circuit_bytes: 0,
+        max_reservations: limits.relay_reservations as usize,
+        max_circuits: limits.relay_circuits as usize,
+        max_circuits_per_peer: limits.relay_circuits_per_peer as usize,
+        max_circuit_duration: Duration::from_secs(60 * u64::from(limits.relay_circuit_minutes)),
+        max_circuit_bytes: 1_000_000 * u64::from(limits.relay_circuit_mb),
         ..relay::Config::default()
     };
     limits.reservation_rate_limiters.clear();

@@ -1,6 +1,5 @@
 //! The task that owns the swarm: takes commands, follows events, keeps the tables, publishes what it knows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,14 +15,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
+use super::blocks::Blocks;
+use super::book::Book;
 use super::dial::Attempt;
 use super::hello::{self, Hello};
 use super::listener::Listener;
 use super::peers::{Links, Peer, Table};
+use super::publish::Publisher;
 use super::reach::Reach;
 use super::streams::{OpenError, Protocol};
 use super::swarm::Node;
-use super::{DhtMode, NetConfig, Stream, address};
+use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, Lookups, NetConfig, SecretKey, Stream, address, saved};
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
 /// a tunnel is worth little without one.
@@ -44,6 +46,8 @@ pub(super) type Opening = oneshot::Receiver<Result<libp2p::Stream, OpenError>>;
 pub(super) enum Command {
     Connect { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
     Disconnect { target: Target, reply: oneshot::Sender<Result<(), Failure>> },
+    Block { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
+    Unblock { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
     Open { peer: KithId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
     Listener { order: Order, reply: oneshot::Sender<Result<Status, Failure>> },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
@@ -71,11 +75,18 @@ pub(super) struct Published {
     pub identity: watch::Sender<Arc<Identity>>,
     pub rows: watch::Sender<Arc<Vec<PeerInfo>>>,
     pub links: watch::Sender<Arc<Links>>,
+    pub lookups: watch::Sender<Lookups>,
 }
 
 pub(super) struct Task {
     pub swarm: Swarm<Node>,
+    pub key: SecretKey,
     pub table: Table,
+    pub book: Book,
+    pub blocks: Blocks,
+    pub publisher: Publisher,
+    /// How many address records of others are kept.
+    pub dht_records: usize,
     pub attempts: Vec<Attempt>,
     pub listener: Listener,
     pub reach: Reach,
@@ -102,12 +113,20 @@ impl Task {
         signals: mpsc::Sender<(KithId, Stream)>,
         tunnels: mpsc::Sender<(KithId, Stream)>,
     ) -> Self {
+        let writer = saved::Writer::start();
+        let file = |name| config.data_dir.as_ref().map(|folder| (folder.join(name), writer.clone()));
+        let book = Book::open(file(BOOK_FILE));
         Self {
             swarm,
-            table: Table::default(),
+            table: Table::new(config.limits),
+            reach: Reach::new(&config, &book),
+            book,
+            blocks: Blocks::open(file(BLOCKS_FILE)),
+            publisher: Publisher::new(),
+            dht_records: config.limits.dht_records as usize,
+            key: config.key,
             attempts: Vec::new(),
             listener,
-            reach: Reach::new(&config),
             stale: Stale::No,
             loopback_node: super::swarm::is_loopback_node(config.bind),
             dht: config.dht,
@@ -123,7 +142,10 @@ impl Task {
     }
 
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.close_door();
         self.listener.poll(&mut self.swarm, Instant::now());
+        // What was known before is shown from the first moment on.
+        self.stale = Stale::Now;
         let (mut media_gone, mut services_gone) = (false, false);
         let done = loop {
             let deadline = self.deadline();
@@ -136,6 +158,7 @@ impl Task {
                 },
                 event = self.swarm.select_next_some() => self.event(event),
                 Some(read) = self.hellos.join_next() => self.hello_done(read.ok().flatten()),
+                () = self.book.saved() => {}
                 changed = self.media_ports.changed(), if !media_gone => {
                     media_gone = changed.is_err();
                     self.greet_everybody();
@@ -164,6 +187,7 @@ impl Task {
             Command::Disconnect { target, reply } => {
                 let outcome = match self.connected(&target) {
                     Some(peer) => {
+                        self.book.left(&peer);
                         let _ = self.swarm.disconnect_peer_id(peer);
                         Ok(())
                     }
@@ -171,6 +195,8 @@ impl Task {
                 };
                 let _ = reply.send(outcome);
             }
+            Command::Block { target, reply } => self.block(&target, reply),
+            Command::Unblock { target, reply } => self.unblock(&target, reply),
             Command::Open { peer, protocol, reply } => self.open(address::to_libp2p(peer), protocol, reply),
             Command::Listener { order, reply } => _ = reply.send(Ok(self.listener_ordered(order))),
             Command::Alive { reply } => _ = reply.send(Ok(())),
@@ -248,7 +274,7 @@ impl Task {
         }
     }
 
-    /// Tells a peer who we are, over the best connection.
+    /// Tells a peer who we are, over the best connection, of equals the newest.
     pub fn greet(&mut self, peer: PeerId) {
         let Some(connection) = self.table.get(&peer).and_then(|entry| entry.connection_for(Protocol::Hello)) else {
             return;
@@ -287,6 +313,7 @@ impl Task {
         let Some((peer, hello)) = read else { return };
         let Some(entry) = self.table.get_mut(&peer) else { return };
         tracing::debug!(%peer, observed = ?hello.observed, "said hello");
+        self.book.named(&peer, &hello.name);
         entry.hello = Some(hello);
         self.stale = Stale::Now;
         self.publish();
@@ -299,6 +326,9 @@ impl Task {
         self.listener.poll(&mut self.swarm, now);
         self.attempts_due(now);
         self.reach_due(now);
+        self.publish_due(now);
+        self.blocks_due(now);
+        self.book.save_due(now);
         let (late, wait): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.parked).into_iter().partition(|parked| now >= parked.until);
         self.parked = wait;
@@ -313,8 +343,17 @@ impl Task {
             Stale::No | Stale::Now => None,
         };
         let parked = self.parked.iter().map(|parked| parked.until).min();
+        let kept = [self.publisher.deadline(), self.blocks.deadline(), self.book.deadline()];
         let others = [self.listener.retry_at(), self.attempts_deadline(), self.reach.deadline(), rows];
-        others.into_iter().flatten().chain(parked).min()
+        others.into_iter().chain(kept).flatten().chain(parked).min()
+    }
+
+    /// A lookup of a peer is over, after so many requests.
+    pub fn looked_up(&self, requests: u32) {
+        self.published.lookups.send_modify(|lookups| {
+            lookups.done += 1;
+            lookups.requests += u64::from(requests);
+        });
     }
 
     /// Figures have changed; the rows follow in a while.
@@ -330,23 +369,25 @@ impl Task {
             Stale::Figures(at) if Instant::now() < at => return,
             Stale::Figures(_) | Stale::Now => self.stale = Stale::No,
         }
-        let mut known: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
-        for bucket in self.swarm.behaviour_mut().kad.kbuckets() {
-            for entry in bucket.iter() {
-                known.insert(*entry.node.key.preimage(), entry.node.value.iter().cloned().collect());
-            }
-        }
         self.published.links.send_replace(Arc::new(self.table.links()));
-        self.published.rows.send_replace(Arc::new(self.table.rows(known, |peer| self.is_dialing(peer))));
+        let rows = self.rows();
+        self.published.rows.send_replace(Arc::new(rows));
     }
 
-    /// The addresses have changed.
-    pub fn publish_identity(&mut self) {
+    /// Where this node is reached, as far as it knows.
+    pub fn own_addresses(&self) -> Vec<Multiaddr> {
         let listens = self.swarm.listeners().filter(|a| address::is_shareable(a, self.loopback_node));
         let external = self.swarm.external_addresses().filter(|a| address::is_shareable(a, self.loopback_node));
         let mut addresses: Vec<Multiaddr> = external.chain(listens).cloned().map(address::without_peer).collect();
         address::order_for_ticket(&mut addresses);
         addresses.dedup();
+        addresses
+    }
+
+    /// The addresses have changed.
+    pub fn publish_identity(&mut self) {
+        self.addresses_changed();
+        let addresses = self.own_addresses();
         let own = *self.swarm.local_peer_id();
         self.published.identity.send_if_modified(|identity| {
             let new = Identity {
@@ -376,6 +417,7 @@ impl Task {
             }
         };
         let _ = tokio::time::timeout(SHUTDOWN_WITHIN, drain).await;
+        let _ = tokio::time::timeout(SHUTDOWN_WITHIN, self.book.close()).await;
     }
 }
 

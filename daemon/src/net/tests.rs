@@ -1,5 +1,7 @@
 //! Whole networks on loopback.
 
+mod discovery;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ fn config(name: &str, port: u16) -> (NetConfig, watch::Sender<MediaPorts>) {
         upnp: Toggle::Off,
         dht: DhtMode::Auto,
         relay: Toggle::Off,
+        limits: Limits::default(),
+        data_dir: None,
         name: name.to_owned(),
         media_ports,
         offered: watch::channel(vec!["video".to_owned()]).1,

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use kith_common::call::CallState;
 use kith_common::convert::{text, write_failure, write_identity, write_outcome, write_peer, write_peers, write_status};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
@@ -144,6 +145,43 @@ impl peers::Server for PeersServer {
         write_outcome(disconnected, results.get().init_outcome());
         Ok(())
     }
+
+    async fn block(self: Rc<Self>, params: peers::BlockParams, mut results: peers::BlockResults) -> capnp::Result<()> {
+        let blocked = match target(params.get()?.get_target()?) {
+            Ok(target) => block(&self.0, &target).await,
+            Err(failure) => Err(failure),
+        };
+        write_outcome(blocked, results.get().init_outcome());
+        Ok(())
+    }
+
+    async fn unblock(
+        self: Rc<Self>,
+        params: peers::UnblockParams,
+        mut results: peers::UnblockResults,
+    ) -> capnp::Result<()> {
+        let unblocked = match target(params.get()?.get_target()?) {
+            Ok(target) => self.0.daemon.net.unblock(&target).await.map(drop),
+            Err(failure) => Err(failure),
+        };
+        write_outcome(unblocked, results.get().init_outcome());
+        Ok(())
+    }
+}
+
+/// Calls with a blocked peer end; the network leaves a moment for saying so.
+async fn block(connection: &Connection, target: &Target) -> Result<(), Failure> {
+    let daemon = &connection.daemon;
+    let blocked = daemon.net.block(target).await?;
+    for call in daemon.calls.list() {
+        if call.peer == Some(blocked)
+            && call.state != CallState::Ended
+            && let Some(call) = daemon.calls.get(call.id)
+        {
+            call.hang_up().await;
+        }
+    }
+    Ok(())
 }
 
 /// What a user typed to name another node.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{Daemon, RpcThread, spawn};
 use crate::calls::rehearsal::Rehearsal;
 use crate::media::{Media, MediaConfig};
-use crate::net::{DhtMode, Net, NetConfig, SecretKey, Toggle};
+use crate::net::{DhtMode, Limits, Net, NetConfig, SecretKey, Toggle};
 use crate::services::{Services, Settings};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -32,6 +32,8 @@ pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
         upnp: Toggle::Off,
         dht: DhtMode::Client,
         relay: Toggle::Off,
+        limits: Limits::default(),
+        data_dir: None,
         name: "rehearsal".to_owned(),
         media_ports: watch::channel(Default::default()).1,
         offered,

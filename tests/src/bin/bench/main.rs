@@ -6,6 +6,7 @@
 
 mod calls;
 mod core_cost;
+mod dht;
 mod figure;
 mod small;
 
@@ -25,6 +26,7 @@ const ROWS: &[Row] = &[
     ("call-drop", "2 Mb/s falling to 500 kb/s", calls::call_drop),
     ("start", "accept to first picture and first sound, 20 calls", calls::start),
     ("rpc", "720p pictures over the Unix socket, 30 a second each way", small::rpc),
+    ("dht", "a peer id resolved through the DHT: 20, 50 and 100 nodes in one process", dht::resolve),
     ("idle", "a daemon with nothing to do, 20 s", small::idle),
     ("ten-calls", "memory before and after ten calls", small::ten_calls),
     ("core", "the cost of a decision", small::core),

@@ -43,7 +43,7 @@ pub fn ten_calls() -> Result<Vec<Figure>> {
 }
 
 /// Runs a program of this build that prints one JSON object, and takes fields of it.
-fn printed(name: &str, arguments: &[&str]) -> Result<serde_json::Value> {
+pub fn printed(name: &str, arguments: &[&str]) -> Result<serde_json::Value> {
     let output = std::process::Command::new(program(name)).args(arguments).output().with_context(|| name.to_owned())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().last().with_context(|| format!("{name} printed nothing"))?;
