@@ -16,6 +16,7 @@ use kith_common::target::NODE_PORT;
 use serde::Deserialize;
 
 use crate::calls::AutoAnswer;
+use crate::diagnostics::BandwidthTest;
 use crate::media::{AUDIO_PORT, Impairment, VIDEO_PORT};
 use crate::net::{DhtMode, Multiaddr, Toggle};
 
@@ -79,6 +80,9 @@ struct Flags {
     #[arg(long, env = "KITH_ECHO", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     echo: Option<bool>,
+    /// With whom this node measures the bandwidth: never, lan or connected [default: lan]
+    #[arg(long, env = "KITH_BANDWIDTH_TEST", value_name = "WHOM")]
+    bandwidth_test: Option<BandwidthTest>,
     /// The video encoder: auto, aom or rav1e [default: auto]
     #[arg(long, env = "KITH_ENCODER", value_name = "ENCODER")]
     encoder: Option<EncoderChoice>,
@@ -110,12 +114,13 @@ struct File {
     name: Option<String>,
     auto_answer: Option<String>,
     echo: Option<bool>,
+    bandwidth_test: Option<String>,
     encoder: Option<String>,
     log: Option<String>,
 }
 
 /// The keys above; a test holds the two together.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "data_dir",
     "socket",
     "bind",
@@ -130,6 +135,7 @@ const KEYS: [&str; 16] = [
     "name",
     "auto_answer",
     "echo",
+    "bandwidth_test",
     "encoder",
     "log",
 ];
@@ -152,6 +158,7 @@ pub struct Config {
     pub name: String,
     pub auto_answer: AutoAnswer,
     pub echo: Toggle,
+    pub bandwidth_test: BandwidthTest,
     pub encoder: EncoderChoice,
     pub log: String,
     pub impair: Option<Impairment>,
@@ -219,6 +226,7 @@ impl Config {
             name,
             auto_answer: key("auto_answer").choose(flags.auto_answer, file.auto_answer)?,
             echo: on(flags.echo, file.echo),
+            bandwidth_test: key("bandwidth_test").choose(flags.bandwidth_test, file.bandwidth_test)?,
             encoder: key("encoder").choose(flags.encoder, file.encoder)?,
             log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
             impair: flags.impair,
@@ -375,6 +383,7 @@ mod tests {
             ("node_port = 70000", "node_port"),
             ("bootstrap = [\"nowhere\"]", "bootstrap"),
             ("auto_answer = \"perhaps\"", "auto_answer"),
+            ("bandwidth_test = \"sometimes\"", "bandwidth_test"),
             ("name = \"\"", "name"),
             ("name = ", "kithd.toml"),
         ] {
@@ -387,7 +396,7 @@ mod tests {
     fn all_keys_are_known() {
         let file = "data_dir = \"/x\"\nsocket = \"/x\"\nbind = \"127.0.0.1\"\nnode_port = 1\nvideo_port = 1\n\
                     audio_port = 1\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
-                    auto_answer = \"never\"\necho = true\nencoder = \"auto\"\nlog = \"info\"";
+                    auto_answer = \"never\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\nlog = \"info\"";
         assert_eq!(file.lines().count(), KEYS.len());
         load(file, &[]).expect("every key is one");
     }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::calls::{CallPolicy, Calls, Echo};
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::media::{Media, MediaConfig, Reflector, ReflectorSource};
 use crate::net::{self, Net, NetConfig, SecretKey, Toggle};
 use crate::rpc;
@@ -60,7 +61,7 @@ impl Node {
             encoder: config.encoder,
         })
         .await;
-        let (net, incoming) = Net::start(NetConfig {
+        let (net, mut incoming) = Net::start(NetConfig {
             key,
             bind: config.bind,
             port: config.node_port,
@@ -74,9 +75,12 @@ impl Node {
         })
         .await?;
         media.set_reflectors(reflectors(&net));
+        let measurements = incoming.measurements.take();
         let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config));
+        let looking = DiagnosticsConfig { bind: config.bind, bandwidth_test: config.bandwidth_test };
+        let diagnostics = Diagnostics::start(looking, net.clone(), media.clone(), calls.clone(), measurements);
         let listener = socket.listener().context("could not share the socket with the thread that serves it")?;
-        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), media: media.clone(), started };
+        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), media: media.clone(), diagnostics, started };
         let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
         Ok(Self { net, media, calls, rpc })
     }

@@ -8,6 +8,8 @@ pub mod jitter;
 pub mod keyframe;
 pub mod ladder;
 pub mod link;
+pub mod probe;
 pub mod rate;
+pub mod reach;
 pub mod stats;
 pub mod sync;

@@ -9,9 +9,10 @@ use kith_common::call::{CallKind, EncoderChoice};
 use kith_common::clock::unix_ms;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::{ServiceInfo, ServiceState};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::ask::{Answer, Probe, Questions};
 use super::params::{Impairment, MediaConfig, MediaPorts, ReflectorSource, SessionSpec};
 use super::pipeline::{self, MakeCodecs};
 use super::session::Session;
@@ -51,6 +52,7 @@ struct Shared {
     open: Mutex<[Option<Arc<Port>>; 2]>,
     impairment: Mutex<Option<Impairment>>,
     reflectors: Arc<Mutex<ReflectorSource>>,
+    questions: Arc<Questions>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,6 +87,7 @@ impl Media {
             open: Mutex::default(),
             impairment: Mutex::new(config.impair),
             reflectors: Arc::new(Mutex::new(ReflectorSource::default())),
+            questions: Arc::new(Questions::new()),
         });
         let mut services = shared.services.subscribe();
         let tasks = KINDS.map(|kind| tokio::spawn(serve(Arc::clone(&shared), kind)).abort_handle()).to_vec();
@@ -106,6 +109,21 @@ impl Media {
 
     pub fn set_reflectors(&self, source: ReflectorSource) {
         *lock(&self.owner.shared.reflectors) = source;
+    }
+
+    /// Asks the media socket at `to` from this node's socket for that kind of call. False when the question could not
+    /// leave. The answer, if one comes, goes to the one listener that [`Media::answers`] has made.
+    pub fn ask(&self, kind: CallKind, to: SocketAddr, tag: u64, probe: Option<Probe>) -> bool {
+        let shared = &self.owner.shared;
+        let open = lock(&shared.open)[index(kind)].clone();
+        let Some(port) = open.filter(|port| port.carries(to.ip())) else { return false };
+        port.send(&shared.questions.request(tag, probe), to);
+        true
+    }
+
+    /// Answers to [`Media::ask`] from now on.
+    pub fn answers(&self) -> mpsc::Receiver<Answer> {
+        self.owner.shared.questions.listen()
     }
 
     /// Makes the network at both sockets worse, or as it is again.
@@ -188,7 +206,8 @@ impl Shared {
 
     fn bind(&self, kind: CallKind) -> io::Result<Arc<Port>> {
         let socket = socket::open(self.config.bind, wanted(&self.config, kind))?;
-        let port = Port::new(socket, *lock(&self.impairment), Arc::clone(&self.reflectors))?;
+        let port =
+            Port::new(socket, *lock(&self.impairment), Arc::clone(&self.reflectors), Arc::clone(&self.questions))?;
         Ok(Arc::new(port))
     }
 }

@@ -12,7 +12,7 @@ use super::peers::Peer;
 use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
 use super::task::{MAX_HELLOS, Stale, Task};
-use super::{address, counted, hello};
+use super::{address, counted, hello, ways};
 
 /// Where the peer is. Who comes in through a relay shows no address but its id; the relay's is what tells the path.
 fn remote_address(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
@@ -24,8 +24,24 @@ fn remote_address(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
     }
 }
 
+/// Events that are about this node's own addresses.
+fn touches_standing(event: &SwarmEvent<NodeEvent>) -> bool {
+    matches!(
+        event,
+        SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ListenerClosed { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. }
+            | SwarmEvent::Behaviour(NodeEvent::Upnp(_))
+    )
+}
+
 impl Task {
     pub(super) fn event(&mut self, event: SwarmEvent<NodeEvent>) {
+        if touches_standing(&event) {
+            self.figures_changed();
+        }
         match event {
             SwarmEvent::Behaviour(event) => self.protocol_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
@@ -56,6 +72,7 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                self.standing.closed(connection_id);
                 if self.table.closed(&peer_id, connection_id) {
                     self.attempt_news(&peer_id);
                     self.unpark(&peer_id, false);
@@ -96,7 +113,10 @@ impl Task {
         match event {
             NodeEvent::Streams(inbound) => self.inbound(inbound),
             NodeEvent::Ping(ping) => self.ping(ping),
-            NodeEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, info),
+            NodeEvent::Identify(identify::Event::Received { peer_id, info, connection_id }) => {
+                self.standing.observed(connection_id, info.observed_addr.clone());
+                self.identified(peer_id, info);
+            }
             NodeEvent::Mdns(mdns::Event::Discovered(found)) => self.neighbours_found(found),
             NodeEvent::Kad(kad::Event::OutboundQueryProgressed {
                 id,
@@ -119,7 +139,10 @@ impl Task {
             }
             NodeEvent::Dcutr(event) => tracing::debug!(?event, "hole punching"),
             NodeEvent::Autonat(event) => tracing::debug!(?event, "asked a peer to dial back"),
-            NodeEvent::Upnp(event) => tracing::debug!(?event, "asked the router for a port"),
+            NodeEvent::Upnp(event) => {
+                tracing::debug!(?event, "asked the router for a port");
+                self.standing.router(event);
+            }
             _ => {}
         }
     }
@@ -186,6 +209,11 @@ impl Task {
             }
             Protocol::Signal => &self.signals,
             Protocol::Tunnel => &self.tunnels,
+            Protocol::Bandwidth => &self.measurements,
+            Protocol::Ping => {
+                tokio::spawn(ways::answer_pings(stream));
+                return;
+            }
         };
         if queue.try_send((id, Box::new(stream))).is_err() {
             tracing::debug!(%peer, ?protocol, "nobody takes streams: refused");

@@ -14,11 +14,14 @@ mod listener;
 mod peers;
 mod ports;
 mod reach;
+mod standing;
 mod streams;
 mod swarm;
 mod task;
 #[cfg(test)]
 mod tests;
+mod traffic;
+mod ways;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -37,10 +40,14 @@ use tracing::Instrument;
 use listener::Listener;
 use peers::Links;
 use streams::{OpenError, Protocol};
-use task::{Command, Published, Task};
+use task::{Command, Datagrams, Opening, Published, Task};
 
 pub use identity::{IdentityError, SecretKey};
 pub use libp2p::Multiaddr;
+pub use standing::{Seen, Standing};
+pub use swarm::LIMITS;
+pub use traffic::{Bytes, Traffic};
+pub use ways::{DatagramFigures, PING_BYTES, Way};
 
 /// The program, as peers see it.
 const AGENT: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
@@ -117,6 +124,8 @@ pub struct Incoming {
     pub signals: mpsc::Receiver<(PeerId, Stream)>,
     /// `/kith/tunnel/1`
     pub tunnels: mpsc::Receiver<(PeerId, Stream)>,
+    /// `/kith/bandwidth/1`; whoever answers those takes it out.
+    pub measurements: Option<mpsc::Receiver<(PeerId, Stream)>>,
 }
 
 /// How a connected peer is reached.
@@ -158,13 +167,17 @@ pub struct Net {
     listener: watch::Receiver<ServiceInfo>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
     links: watch::Receiver<Arc<Links>>,
+    standing: watch::Receiver<Arc<Standing>>,
+    datagrams: Arc<watch::Sender<Datagrams>>,
+    traffic: Traffic,
 }
 
 impl Net {
     /// Starts the network. Returns once the port is bound and its addresses are known, or found taken.
     pub async fn start(config: NetConfig) -> Result<(Net, Incoming), NetError> {
         let peer = config.key.peer_id();
-        let swarm = swarm::build(&config)?;
+        let traffic = Traffic::default();
+        let swarm = swarm::build(&config, &traffic)?;
         let listener = Listener::new(config.bind, config.port);
         let own = Identity {
             peer_id: peer,
@@ -176,7 +189,10 @@ impl Net {
             identity: watch::Sender::new(Arc::new(own)),
             rows: watch::Sender::default(),
             links: watch::Sender::default(),
+            standing: watch::Sender::default(),
         };
+        let datagrams = Arc::new(watch::Sender::new(Datagrams::default()));
+        let measured = datagrams.subscribe();
         let (commands, commanded) = mpsc::channel(COMMANDS);
         let mut net = Net {
             peer,
@@ -185,13 +201,18 @@ impl Net {
             listener: listener.subscribe(),
             peers: published.rows.subscribe(),
             links: published.links.subscribe(),
+            standing: published.standing.subscribe(),
+            datagrams,
+            traffic,
         };
         let (signal, signals) = mpsc::channel(INCOMING);
         let (tunnel, tunnels) = mpsc::channel(INCOMING);
-        let task = Task::new(config, swarm, listener, published, signal, tunnel);
+        let (measurement, measurements) = mpsc::channel(INCOMING);
+        let streams = [signal, tunnel, measurement];
+        let task = Task::new(config, swarm, listener, published, streams, measured);
         tokio::spawn(task.run(commanded).instrument(tracing::info_span!("net")));
         net.settle().await;
-        Ok((net, Incoming { signals, tunnels }))
+        Ok((net, Incoming { signals, tunnels, measurements: Some(measurements) }))
     }
 
     async fn settle(&mut self) {
@@ -267,6 +288,27 @@ impl Net {
         self.links.borrow().ips.contains(&ip.to_canonical())
     }
 
+    /// What peers and routers say about how this node is reached; changes with it.
+    pub fn standing(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.clone()
+    }
+
+    /// Bytes by peer.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.clone()
+    }
+
+    /// What has been measured on the datagram paths, for the rows; replaces what was said before.
+    pub fn set_datagram_figures(&self, figures: std::collections::BTreeMap<PeerId, DatagramFigures>) {
+        self.datagrams.send_if_modified(|published| {
+            let changed = **published != figures;
+            if changed {
+                *published = Arc::new(figures);
+            }
+            changed
+        });
+    }
+
     /// Does the task still answer? For the service manager's watchdog.
     pub async fn is_alive(&self) -> bool {
         self.ask(|reply| Command::Alive { reply }).await.is_ok()
@@ -282,23 +324,8 @@ impl Net {
 
     async fn open(&self, peer: PeerId, protocol: Protocol) -> Result<Stream, Failure> {
         let opening = self.ask(|reply| Command::Open { peer, protocol, reply }).await?;
-        let opened = tokio::time::timeout(OPEN_WITHIN, opening).await.unwrap_or(Ok(Err(OpenError::TimedOut)));
-        let failure = |error: OpenError| {
-            let kind = match error {
-                OpenError::Unsupported => FailureKind::Unsupported,
-                OpenError::TimedOut => FailureKind::TimedOut,
-                OpenError::Lost => FailureKind::Unreachable,
-            };
-            let what = if protocol == Protocol::Tunnel { "carry media to" } else { "signal to" };
-            Failure::new(kind, format!("could not {what} the peer …{}: {error}", peer.short())).advise(match error {
-                OpenError::Unsupported => "the other node runs another version of Kith, or is no Kith node",
-                OpenError::TimedOut | OpenError::Lost => "try again",
-            })
-        };
-        match opened.unwrap_or(Err(OpenError::Lost)) {
-            Ok(stream) => Ok(Box::new(stream.compat())),
-            Err(error) => Err(failure(error)),
-        }
+        let what = if protocol == Protocol::Tunnel { "carry media to" } else { "signal to" };
+        opened(opening, peer, what).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Command) -> Result<T, Failure> {
@@ -306,6 +333,26 @@ impl Net {
         let stopped = || Failure::new(FailureKind::Internal, "the network has been shut down");
         self.commands.send(command(reply)).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Waits until the other side has agreed.
+async fn opened(opening: Opening, peer: PeerId, what: &str) -> Result<Stream, Failure> {
+    let opened = tokio::time::timeout(OPEN_WITHIN, opening).await.unwrap_or(Ok(Err(OpenError::TimedOut)));
+    let failure = |error: OpenError| {
+        let kind = match error {
+            OpenError::Unsupported => FailureKind::Unsupported,
+            OpenError::TimedOut => FailureKind::TimedOut,
+            OpenError::Lost => FailureKind::Unreachable,
+        };
+        Failure::new(kind, format!("could not {what} the peer …{}: {error}", peer.short())).advise(match error {
+            OpenError::Unsupported => "the other node runs another version of Kith, or is no Kith node",
+            OpenError::TimedOut | OpenError::Lost => "try again",
+        })
+    };
+    match opened.unwrap_or(Err(OpenError::Lost)) {
+        Ok(stream) => Ok(Box::new(stream.compat())),
+        Err(error) => Err(failure(error)),
     }
 }
 

@@ -78,8 +78,8 @@ pub(super) struct Peer {
     rtt: Option<Duration>,
     jitter: Duration,
     since_unix_ms: i64,
-    streams: [Arc<Semaphore>; 3],
-    opened: [Bucket; 3],
+    streams: [Arc<Semaphore>; Protocol::COUNT],
+    opened: [Bucket; Protocol::COUNT],
 }
 
 impl Peer {
@@ -115,6 +115,7 @@ impl Peer {
                 Protocol::Hello => (false, relayed, udp),
                 Protocol::Signal => (false, udp, relayed),
                 Protocol::Tunnel => (udp && !relayed, udp, relayed),
+                Protocol::Ping | Protocol::Bandwidth => (false, relayed, !udp),
             }
         })
     }

@@ -20,8 +20,10 @@ use super::hello::{self, Hello};
 use super::listener::Listener;
 use super::peers::{Links, Peer, Table};
 use super::reach::Reach;
+use super::standing::{Standing, Tracker};
 use super::streams::{OpenError, Protocol};
 use super::swarm::Node;
+use super::ways::{self, DatagramFigures, Way};
 use super::{DhtMode, NetConfig, Stream, address};
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
@@ -37,6 +39,8 @@ const ROWS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long closing connections may take at the end.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
+/// What probes have measured, by peer.
+pub(super) type Datagrams = Arc<BTreeMap<KithId, DatagramFigures>>;
 /// The outcome of opening a stream, as soon as the other side has agreed.
 pub(super) type Opening = oneshot::Receiver<Result<libp2p::Stream, OpenError>>;
 
@@ -44,6 +48,8 @@ pub(super) enum Command {
     Connect { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
     Disconnect { target: Target, reply: oneshot::Sender<Result<(), Failure>> },
     Open { peer: KithId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
+    Ways { peer: KithId, reply: oneshot::Sender<Result<Vec<Way>, Failure>> },
+    OpenOn { way: Way, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -69,6 +75,7 @@ pub(super) struct Published {
     pub identity: watch::Sender<Arc<Identity>>,
     pub rows: watch::Sender<Arc<Vec<PeerInfo>>>,
     pub links: watch::Sender<Arc<Links>>,
+    pub standing: watch::Sender<Arc<Standing>>,
 }
 
 pub(super) struct Task {
@@ -82,12 +89,15 @@ pub(super) struct Task {
     pub dht: DhtMode,
     pub signals: mpsc::Sender<(KithId, Stream)>,
     pub tunnels: mpsc::Sender<(KithId, Stream)>,
+    pub measurements: mpsc::Sender<(KithId, Stream)>,
+    pub standing: Tracker,
     /// Hellos under way; each ends with what it has read, if it was reading.
     pub hellos: JoinSet<Option<(PeerId, Hello)>>,
     name: String,
     media_ports: watch::Receiver<MediaPorts>,
     parked: Vec<Parked>,
-    published: Published,
+    pub published: Published,
+    datagrams: watch::Receiver<Datagrams>,
 }
 
 impl Task {
@@ -96,8 +106,8 @@ impl Task {
         swarm: Swarm<Node>,
         listener: Listener,
         published: Published,
-        signals: mpsc::Sender<(KithId, Stream)>,
-        tunnels: mpsc::Sender<(KithId, Stream)>,
+        [signals, tunnels, measurements]: [mpsc::Sender<(KithId, Stream)>; 3],
+        datagrams: watch::Receiver<Datagrams>,
     ) -> Self {
         Self {
             swarm,
@@ -110,11 +120,14 @@ impl Task {
             dht: config.dht,
             signals,
             tunnels,
+            measurements,
+            standing: Tracker::default(),
             hellos: JoinSet::new(),
             name: config.name,
             media_ports: config.media_ports,
             parked: Vec::new(),
             published,
+            datagrams,
         }
     }
 
@@ -136,6 +149,7 @@ impl Task {
                     media_gone = changed.is_err();
                     self.greet_everybody();
                 }
+                Ok(()) = self.datagrams.changed() => self.figures_changed(),
                 () = sleep_until(deadline) => {}
             }
             self.due();
@@ -164,6 +178,8 @@ impl Task {
                 let _ = reply.send(outcome);
             }
             Command::Open { peer, protocol, reply } => self.open(address::to_libp2p(peer), protocol, reply),
+            Command::Ways { peer, reply } => _ = reply.send(self.ways(peer)),
+            Command::OpenOn { way, protocol, reply } => _ = reply.send(self.open_on(&way, protocol)),
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
@@ -315,7 +331,10 @@ impl Task {
             }
         }
         self.published.links.send_replace(Arc::new(self.table.links()));
-        self.published.rows.send_replace(Arc::new(self.table.rows(known, |peer| self.is_dialing(peer))));
+        let mut rows = self.table.rows(known, |peer| self.is_dialing(peer));
+        ways::merge(&mut rows, &self.datagrams.borrow());
+        self.published.rows.send_replace(Arc::new(rows));
+        self.publish_standing();
     }
 
     /// The addresses have changed.
@@ -364,7 +383,7 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-fn not_connected() -> Failure {
+pub(super) fn not_connected() -> Failure {
     Failure::new(FailureKind::NotFound, "this peer is not connected")
         .advise("connect first: kithctl peers connect PEER")
 }

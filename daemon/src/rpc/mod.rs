@@ -7,6 +7,7 @@
 
 mod call;
 mod connection;
+mod diagnostics;
 mod media;
 mod node;
 #[doc(hidden)]
@@ -26,6 +27,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::Calls;
+use crate::diagnostics::Diagnostics;
 use crate::media::Media;
 use crate::net::Net;
 
@@ -42,6 +44,7 @@ pub struct Daemon {
     pub net: Net,
     pub calls: Calls,
     pub media: Media,
+    pub diagnostics: Diagnostics,
     pub started: Instant,
 }
 

@@ -13,6 +13,7 @@ use kith_common::target::Target;
 
 use super::call::CallsServer;
 use super::connection::Connection;
+use super::diagnostics::DiagnosticsServer;
 use super::watch;
 
 /// Raised only when a meaning changes.
@@ -76,9 +77,18 @@ impl node::Server for NodeServer {
         results.get().set_calls(capnp_rpc::new_client(CallsServer(Rc::clone(&self.0))));
         Ok(())
     }
+
+    async fn diagnostics(
+        self: Rc<Self>,
+        _: node::DiagnosticsParams,
+        mut results: node::DiagnosticsResults,
+    ) -> capnp::Result<()> {
+        results.get().set_diagnostics(capnp_rpc::new_client(DiagnosticsServer(Rc::clone(&self.0))));
+        Ok(())
+    }
 }
 
-fn status(connection: &Connection) -> NodeStatus {
+pub(super) fn status(connection: &Connection) -> NodeStatus {
     let daemon = &connection.daemon;
     let mut services = vec![daemon.net.listener().borrow().clone()];
     services.extend(daemon.media.services().borrow().iter().cloned());

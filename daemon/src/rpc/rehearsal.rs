@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{Daemon, RpcThread, spawn};
 use crate::calls::rehearsal::Rehearsal;
+use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::media::{Media, MediaConfig};
 use crate::net::{DhtMode, Net, NetConfig, SecretKey, Toggle};
 
@@ -31,6 +32,9 @@ pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
     };
     let (net, _) = Net::start(config).await?;
     let (calls, rehearsal) = Rehearsal::start();
-    let daemon = Daemon { net, calls, media: Media::start(media).await, started: Instant::now() };
+    let media = Media::start(media).await;
+    let config = DiagnosticsConfig { bind: Some(LOOPBACK), ..DiagnosticsConfig::default() };
+    let diagnostics = Diagnostics::start(config, net.clone(), media.clone(), calls.clone(), None);
+    let daemon = Daemon { net, calls, media, diagnostics, started: Instant::now() };
     Ok((spawn(UnixListener::bind(socket)?, daemon)?, rehearsal))
 }
