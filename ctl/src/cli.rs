@@ -33,6 +33,8 @@ pub enum Command {
     Id,
     /// One screen: services, peers, calls
     Status,
+    /// This node's addresses, how it can be reached, and what is in the way
+    Ip(IpArguments),
     /// Connected peers first, then the others that are known
     Peers(PeersArguments),
     /// Every listener: state, port, error, next try; start, stop and move each
@@ -51,6 +53,9 @@ pub enum Command {
     Mute(MuteArguments),
     /// Send pictures (on) or none (off)
     Camera(CameraArguments),
+    /// Measure the ways to a peer, or report on this node
+    #[command(subcommand)]
+    Diag(DiagVerb),
     /// Call a throw-away echo node of your own, through an emulated bad network if you like
     TestCall(TestCallArguments),
 }
@@ -109,6 +114,47 @@ pub enum ServicesVerb {
 pub struct ServiceName {
     #[arg(value_name = "NAME", value_parser = ["node", "video", "audio", "chat", "files", "broadcast"])]
     pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct IpArguments {
+    /// Go on, and print each change
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DiagVerb {
+    /// One text to paste into a question; addresses, names and ids are masked
+    Report,
+    /// Ping a peer over each connection, and over the datagram path of calls
+    Ping(PingArguments),
+    /// The routers on the way to a peer
+    Trace(Peer),
+    /// How much passes to a peer and back, if it takes part
+    Bandwidth(BandwidthArguments),
+    /// The last ten minutes, a row a second for each peer and for all together
+    History,
+    /// The same as it happens
+    Links,
+}
+
+#[derive(Debug, Args)]
+pub struct PingArguments {
+    #[command(flatten)]
+    pub peer: Peer,
+    /// Times, one a second
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub count: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct BandwidthArguments {
+    #[command(flatten)]
+    pub peer: Peer,
+    /// Seconds each way
+    #[arg(long = "for", value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub seconds: u32,
 }
 
 #[derive(Debug, Args)]
@@ -282,6 +328,15 @@ mod tests {
             "id",
             "--json status",
             "status --json --socket /tmp/x",
+            "ip",
+            "ip --watch",
+            "diag report",
+            "diag ping ada",
+            "diag ping ada --count 10",
+            "diag trace 192.0.2.7",
+            "diag bandwidth ada --for 3",
+            "diag history",
+            "diag links",
             "peers",
             "peers --watch",
             "peers connect 192.0.2.7",
@@ -334,6 +389,10 @@ mod tests {
             "services port video",
             "services port video 70000",
             "services --watch stop audio",
+            "diag",
+            "diag ping",
+            "diag ping ada --count 0",
+            "diag bandwidth ada --for 60",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

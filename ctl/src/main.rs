@@ -57,6 +57,8 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
     match cli.command {
         Command::Id => noun::id::run(&client, output).await,
         Command::Status => noun::status::run(&client, output).await,
+        Command::Ip(arguments) => noun::ip::run(&client, arguments, output).await,
+        Command::Diag(verb) => noun::diag::run(&client, verb, output).await,
         Command::Peers(arguments) => noun::peers::run(&client, arguments, output).await,
         Command::Services(arguments) => noun::services::run(&client, arguments, output).await,
         Command::Call(arguments) => noun::call::call(&client, arguments, output).await,

@@ -18,6 +18,7 @@ use kith_core::listener::TakenPort;
 use serde::Deserialize;
 
 use crate::calls::AutoAnswer;
+use crate::diagnostics::BandwidthTest;
 use crate::media::{AUDIO_PORT, Impairment, VIDEO_PORT};
 use crate::net::{DhtMode, Limits, Multiaddr, Toggle};
 
@@ -84,6 +85,9 @@ struct Flags {
     #[arg(long, env = "KITH_ECHO", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     echo: Option<bool>,
+    /// With whom this node measures the bandwidth: never, lan or connected [default: lan]
+    #[arg(long, env = "KITH_BANDWIDTH_TEST", value_name = "WHOM")]
+    bandwidth_test: Option<BandwidthTest>,
     /// The video encoder: auto, aom or rav1e [default: auto]
     #[arg(long, env = "KITH_ENCODER", value_name = "ENCODER")]
     encoder: Option<EncoderChoice>,
@@ -116,6 +120,7 @@ struct File {
     name: Option<String>,
     auto_answer: Option<String>,
     echo: Option<bool>,
+    bandwidth_test: Option<String>,
     encoder: Option<String>,
     log: Option<String>,
     limits: Option<Limits>,
@@ -138,6 +143,7 @@ const KEYS: [&str; 17] = [
     "name",
     "auto_answer",
     "echo",
+    "bandwidth_test",
     "encoder",
     "log",
     "limits",
@@ -164,6 +170,7 @@ pub struct Config {
     pub name: String,
     pub auto_answer: AutoAnswer,
     pub echo: Toggle,
+    pub bandwidth_test: BandwidthTest,
     pub encoder: EncoderChoice,
     pub log: String,
     pub limits: Limits,
@@ -235,6 +242,7 @@ impl Config {
             name,
             auto_answer: key("auto_answer").choose(flags.auto_answer, file.auto_answer)?,
             echo: on(flags.echo, file.echo),
+            bandwidth_test: key("bandwidth_test").choose(flags.bandwidth_test, file.bandwidth_test)?,
             encoder: key("encoder").choose(flags.encoder, file.encoder)?,
             limits: file.limits.unwrap_or_default(),
             log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
@@ -414,6 +422,7 @@ mod tests {
             ("bootstrap = [\"nowhere\"]", "bootstrap"),
             ("auto_answer = \"perhaps\"", "auto_answer"),
             ("taken_port = \"steal\"", "taken_port"),
+            ("bandwidth_test = \"sometimes\"", "bandwidth_test"),
             ("name = \"\"", "name"),
             ("name = ", "kithd.toml"),
         ] {
@@ -426,7 +435,7 @@ mod tests {
     fn all_keys_are_known() {
         let file = "data_dir = \"/x\"\nsocket = \"/x\"\nbind = \"127.0.0.1\"\nnode_port = 1\nvideo_port = 1\n\
                     audio_port = 1\ntaken_port = \"auto\"\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
-                    auto_answer = \"never\"\necho = true\nencoder = \"auto\"\nlog = \"info\"\nlimits = {}";
+                    auto_answer = \"never\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\nlog = \"info\"\nlimits = {}";
         assert_eq!(file.lines().count(), KEYS.len());
         load(file, &[]).expect("every key is one");
     }

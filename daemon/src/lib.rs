@@ -1,8 +1,10 @@
-//! The Kith daemon. Floors, each using only those below: `rpc` / `calls` and `services` / `media` / `net` and `kith-core`.
+//! The Kith daemon. Floors, each using only those below: `rpc` / `diagnostics` / `calls` and `services` / `media` / `net`
+//! and `kith-core`.
 
 pub mod calls;
 pub mod config;
 pub mod data_dir;
+pub mod diagnostics;
 pub mod media;
 pub mod net;
 pub mod node;

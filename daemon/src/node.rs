@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::calls::{CallPolicy, Calls, Echo};
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::media::{Media, MediaConfig, Reflector, ReflectorSource};
 use crate::net::{self, Net, NetConfig, SecretKey, Toggle};
 use crate::rpc;
@@ -70,7 +71,7 @@ impl Node {
         })
         .await;
         let (offers, offered) = watch::channel(Vec::new());
-        let (net, incoming) = Net::start(NetConfig {
+        let (net, mut incoming) = Net::start(NetConfig {
             key,
             bind: config.bind,
             port: own.port,
@@ -89,10 +90,13 @@ impl Node {
         })
         .await?;
         media.set_reflectors(reflectors(&net));
+        let measurements = incoming.measurements.take();
         let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config));
         let services = Services::start(net.clone(), media.clone(), settings, offers);
+        let looking = DiagnosticsConfig { bind: config.bind, bandwidth_test: config.bandwidth_test, limits: config.limits };
+        let diagnostics = Diagnostics::start(looking, net.clone(), media.clone(), calls.clone(), measurements);
         let listener = socket.listener().context("could not share the socket with the thread that serves it")?;
-        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), services, started };
+        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), services, diagnostics, started };
         let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
         Ok(Self { net, media, calls, rpc })
     }

@@ -2,7 +2,9 @@
 
 pub mod call;
 pub mod calls;
+pub mod diag;
 pub mod id;
+pub mod ip;
 pub mod peers;
 pub mod services;
 pub mod status;

@@ -10,6 +10,8 @@ pub mod ladder;
 pub mod link;
 pub mod listener;
 pub mod pace;
+pub mod probe;
 pub mod rate;
+pub mod reach;
 pub mod stats;
 pub mod sync;

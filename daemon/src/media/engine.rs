@@ -12,6 +12,7 @@ use kith_core::listener::{Order, Status};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use super::ask::{Answer, Probe, Questions};
 use super::listening::{self, ORDERS, Ordered, Shared, index, lock};
 use super::params::{
     Impairment, MediaConfig, MediaListeners, MediaPorts, ReflectorSource, SessionSpec, service_name,
@@ -56,6 +57,7 @@ impl Media {
             sockets: Mutex::default(),
             impairment: Mutex::new(config.impair),
             reflectors: Arc::new(Mutex::new(ReflectorSource::default())),
+            questions: Arc::new(Questions::new()),
         });
         let mut listeners = shared.listeners.subscribe();
         let (mut orders, mut tasks) = (Vec::new(), Vec::new());
@@ -90,6 +92,21 @@ impl Media {
 
     pub fn set_reflectors(&self, source: ReflectorSource) {
         *lock(&self.owner.shared.reflectors) = source;
+    }
+
+    /// Asks the media socket at `to` from this node's socket for that kind of call. False when the question could not
+    /// leave. The answer, if one comes, goes to the one listener that [`Media::answers`] has made.
+    pub fn ask(&self, kind: CallKind, to: SocketAddr, tag: u64, probe: Option<Probe>) -> bool {
+        let shared = &self.owner.shared;
+        let open = lock(&shared.sockets)[index(kind)].open();
+        let Some(lease) = open.filter(|lease| lease.port().carries(to.ip())) else { return false };
+        lease.port().send(&shared.questions.request(tag, probe), to);
+        true
+    }
+
+    /// Answers to [`Media::ask`] from now on.
+    pub fn answers(&self) -> mpsc::Receiver<Answer> {
+        self.owner.shared.questions.listen()
     }
 
     /// Makes the network at both sockets worse, or as it is again.

@@ -12,6 +12,7 @@ use kith_common::call::CallKind;
 use kith_core::listener::{Action, Listener, Order, Refusal, Status, Why};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::ask::Questions;
 use super::params::{Impairment, MediaConfig, MediaListeners, MediaPorts, ReflectorSource, service_name};
 use super::socket::{self, Lease, Port};
 use crate::net::Transport;
@@ -66,6 +67,7 @@ pub struct Shared {
     pub sockets: Mutex<[Sockets; 2]>,
     pub impairment: Mutex<Option<Impairment>>,
     pub reflectors: Arc<Mutex<ReflectorSource>>,
+    pub questions: Arc<Questions>,
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,7 +154,10 @@ impl Server {
         let shared = &self.shared;
         let bind = shared.config.bind;
         let opened = socket::open(bind, wanted)
-            .and_then(|socket| Port::new(socket, *lock(&shared.impairment), Arc::clone(&shared.reflectors)));
+            .and_then(|socket| {
+                let (reflectors, questions) = (Arc::clone(&shared.reflectors), Arc::clone(&shared.questions));
+                Port::new(socket, *lock(&shared.impairment), reflectors, questions)
+            });
         match opened {
             Ok(port) => {
                 let lease = Lease::first(port);

@@ -3,6 +3,7 @@
 //! otherwise or knows who is calling whom.
 
 mod addresses;
+mod ask;
 pub mod audio_rx;
 pub mod audio_tx;
 mod candidates;
@@ -34,6 +35,7 @@ mod tunnel;
 pub mod video_rx;
 pub mod video_tx;
 
+pub use ask::{Answer, Probe};
 pub use delivery::Delivered;
 pub use engine::Media;
 pub use params::{
@@ -41,3 +43,4 @@ pub use params::{
     Reflector, ReflectorSource, Role, SessionEvent, SessionSpec, TransportParams, VIDEO_PORT, service_name,
 };
 pub use session::Session;
+pub use stun::binding_request as stun_question;

@@ -2,6 +2,7 @@
 //! unknown source only STUN passes, and that only with a session's own user name fragment, at a limited rate.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -13,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
+use super::ask::{Probe, Questions, Witnesses};
 use super::impair::{Datagram, Impairer};
 use super::params::{Impairment, ReflectorSource};
 use super::stun::{self, Message, TransactionId};
@@ -25,8 +27,9 @@ const MAX_SOURCES: usize = 64;
 const MAX_QUERIES: usize = 64;
 /// STUN packets a second from one address: a session sends some 50 when it starts.
 const STUN_A_SECOND: u32 = 100;
-/// Plain questions a second that one address gets answered.
+/// Plain questions a second that one socket gets answered, and all sockets of one address: several nodes may be behind it.
 const REFLECT_A_SECOND: u32 = 20;
+const REFLECT_ADDRESS_A_SECOND: u32 = 500;
 /// Addresses that are counted separately within a second; all others share one count.
 const MAX_COUNTED: usize = 1024;
 /// Above every packet that str0m makes; what is longer is junk.
@@ -82,19 +85,26 @@ struct Table {
     by_source: HashMap<SocketAddr, Vec<Route>>,
     queries: HashMap<TransactionId, Route>,
     stun_seen: Counter,
-    reflected: Counter,
+    reflected: Counter<SocketAddr>,
+    reflected_addresses: Counter,
+    witnesses: Witnesses,
 }
 
 /// Counts by address within the current second.
-#[derive(Default)]
-struct Counter {
+struct Counter<K = IpAddr> {
     second: Option<Instant>,
-    counts: HashMap<IpAddr, u32>,
+    counts: HashMap<K, u32>,
     others: u32,
 }
 
-impl Counter {
-    fn allows(&mut self, source: IpAddr, limit: u32, now: Instant) -> bool {
+impl<K> Default for Counter<K> {
+    fn default() -> Self {
+        Self { second: None, counts: HashMap::new(), others: 0 }
+    }
+}
+
+impl<K: Hash + Eq> Counter<K> {
+    fn allows(&mut self, source: K, limit: u32, now: Instant) -> bool {
         if self.second.is_none_or(|start| now.saturating_duration_since(start) >= Duration::from_secs(1)) {
             self.second = Some(now);
             self.counts.clear();
@@ -118,6 +128,7 @@ struct Inner {
     maps: bool,
     table: Mutex<Table>,
     reflectors: Arc<Mutex<ReflectorSource>>,
+    questions: Arc<Questions>,
     next_session: AtomicU64,
     junk: AtomicU64,
 }
@@ -223,7 +234,9 @@ impl Inner {
                 pass(&route, data, source, at);
             }
             Message::Request { id, username: None } => {
-                if !table.reflected.allows(source.ip(), REFLECT_A_SECOND, at) {
+                if !table.reflected.allows(source, REFLECT_A_SECOND, at)
+                    || !table.reflected_addresses.allows(source.ip(), REFLECT_ADDRESS_A_SECOND, at)
+                {
                     return false;
                 }
                 drop(table);
@@ -231,8 +244,16 @@ impl Inner {
                 if !answer(source.ip()) {
                     return false;
                 }
-                self.send(&stun::binding_success(&id, source), source);
+                let response = match stun::probe_number(data) {
+                    Some((row, number)) => {
+                        let report = self.table().witnesses.handle_probe(source, Probe { row, number }, at);
+                        stun::probe_success(&id, source, row, report)
+                    }
+                    None => stun::binding_success(&id, source),
+                };
+                self.send(&response, source);
             }
+            Message::Success { id, mapped } if self.questions.handle_answer(id, mapped, data, source, at) => {}
             Message::Success { id, .. } if table.queries.contains_key(&id) => {
                 if let Some(route) = table.queries.remove(&id) {
                     pass(&route, data, source, at);
@@ -262,6 +283,7 @@ impl Port {
         socket: UdpSocket,
         impairment: Option<Impairment>,
         reflectors: Arc<Mutex<ReflectorSource>>,
+        questions: Arc<Questions>,
     ) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let inner = Arc::new(Inner {
@@ -269,6 +291,7 @@ impl Port {
             maps: local.is_ipv6(),
             table: Mutex::default(),
             reflectors,
+            questions,
             next_session: AtomicU64::new(1),
             junk: AtomicU64::new(0),
         });

@@ -3,12 +3,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use kith_core::probe::Report;
+
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 const HEADER: usize = 20;
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 const ATTRIBUTE_USERNAME: u16 = 0x0006;
 const ATTRIBUTE_XOR_MAPPED_ADDRESS: u16 = 0x0020;
+/// Of our own, from the range that others ignore (RFC 8489 section 18.3): in a question the probe's row and number, in an
+/// answer the row, the highest number heard and the 64 bits of those before it.
+const ATTRIBUTE_PROBE: u16 = 0xC4B1;
+const PROBE: usize = 8;
+const REPORT: usize = 16;
 /// RFC 8489 section 14.3: a user name is shorter than this.
 const MAX_USERNAME: usize = 509;
 
@@ -119,6 +126,47 @@ pub fn binding_request(id: &TransactionId) -> Vec<u8> {
     header(BINDING_REQUEST, 0, id)
 }
 
+/// The question with a number: has it arrived?
+pub fn probe_request(id: &TransactionId, row: u32, number: u32) -> Vec<u8> {
+    let mut out = binding_request(id);
+    append(&mut out, &[row.to_be_bytes(), number.to_be_bytes()].concat());
+    out
+}
+
+/// Row and number of a probe; `None`: a question without.
+pub fn probe_number(data: &[u8]) -> Option<(u32, u32)> {
+    let value: &[u8; PROBE] = attribute(data, ATTRIBUTE_PROBE)??.try_into().ok()?;
+    let [a, b, c, d, e, f, g, h] = *value;
+    Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+}
+
+/// The answer to a probe: at most 36 bytes longer than it.
+pub fn probe_success(id: &TransactionId, seen_at: SocketAddr, row: u32, report: Report) -> Vec<u8> {
+    let mut out = binding_success(id, seen_at);
+    append(&mut out, &[&row.to_be_bytes()[..], &report.highest.to_be_bytes(), &report.mask.to_be_bytes()].concat());
+    out
+}
+
+/// What an answer tells of a row of probes.
+pub fn probe_report(data: &[u8]) -> Option<(u32, Report)> {
+    let value: &[u8; REPORT] = attribute(data, ATTRIBUTE_PROBE)??.try_into().ok()?;
+    let (head, mask) = value.split_first_chunk::<8>()?;
+    let [a, b, c, d, e, f, g, h] = *head;
+    let report = Report { highest: u32::from_be_bytes([e, f, g, h]), mask: u64::from_be_bytes(mask.try_into().ok()?) };
+    Some((u32::from_be_bytes([a, b, c, d]), report))
+}
+
+/// Adds a probe's attribute, whose values are whole words.
+fn append(message: &mut Vec<u8>, value: &[u8]) {
+    // At most `REPORT` bytes.
+    let length = value.len() as u16;
+    message.extend_from_slice(&ATTRIBUTE_PROBE.to_be_bytes());
+    message.extend_from_slice(&length.to_be_bytes());
+    message.extend_from_slice(value);
+    let all = (message.len() - HEADER) as u16;
+    message[2..4].copy_from_slice(&all.to_be_bytes());
+}
+
 /// The answer: at most 24 bytes longer than the shortest question, so it is no amplifier.
 pub fn binding_success(id: &TransactionId, seen_at: SocketAddr) -> Vec<u8> {
     let port = seen_at.port().to_be_bytes();
@@ -169,7 +217,9 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_and_never_panics() {
-        let whole = binding_success(&ID, "[2001:db8::1]:9".parse().expect("valid"));
+        let report = Report { highest: 7, mask: 5 };
+        let whole = probe_success(&ID, "[2001:db8::1]:9".parse().expect("valid"), 3, report);
+        assert_eq!(probe_report(&whole), Some((3, report)));
         for cut in 0..whole.len() {
             assert_eq!(parse(&whole[..cut]), None);
         }
@@ -185,6 +235,9 @@ mod tests {
             }
             data.truncate(data.len() - round % 9);
             let _ = parse(&data);
+            if is_stun(&data) {
+                let _ = (probe_number(&data), probe_report(&data));
+            }
         }
     }
 }

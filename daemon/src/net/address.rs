@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use kith_common::call::Transport;
 use kith_common::ids::PeerId;
 use kith_common::node::Path;
 use kith_common::target::{MAX_TICKET_ADDRESSES, Ticket};
@@ -24,6 +25,11 @@ pub(super) fn is_relayed(address: &Multiaddr) -> bool {
 /// Whether the way to the next machine is UDP.
 pub(super) fn is_udp(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Udp(_)))
+}
+
+/// What carries the packets to the next machine.
+pub(super) fn transport(address: &Multiaddr) -> Transport {
+    if is_udp(address) { Transport::Udp } else { Transport::Tcp }
 }
 
 /// The IP address and port of the machine at the other end; none for a relayed address.

@@ -12,7 +12,7 @@ use super::peers::Peer;
 use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
 use super::task::{MAX_HELLOS, Stale, Task};
-use super::{address, counted, hello};
+use super::{address, counted, hello, ways};
 
 /// Who closes one connection on purpose and loses the others at once means all of them.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -27,8 +27,24 @@ fn remote_address(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
     }
 }
 
+/// Events that are about this node's own addresses.
+fn touches_standing(event: &SwarmEvent<NodeEvent>) -> bool {
+    matches!(
+        event,
+        SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ListenerClosed { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. }
+            | SwarmEvent::Behaviour(NodeEvent::Upnp(_))
+    )
+}
+
 impl Task {
     pub(super) fn event(&mut self, event: SwarmEvent<NodeEvent>) {
+        if touches_standing(&event) {
+            self.figures_changed();
+        }
         match event {
             SwarmEvent::Behaviour(event) => self.protocol_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
@@ -67,6 +83,7 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                self.standing.closed(connection_id);
                 // QUIC tells whether the other side closed it; libp2p shows that in Debug only.
                 if cause.is_some_and(|cause| format!("{cause:?}").contains("ApplicationClosed"))
                     && let Some(peer) = self.table.get_mut(&peer_id)
@@ -121,7 +138,10 @@ impl Task {
         match event {
             NodeEvent::Streams(inbound) => self.inbound(inbound),
             NodeEvent::Ping(ping) => self.ping(ping),
-            NodeEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, info),
+            NodeEvent::Identify(identify::Event::Received { peer_id, info, connection_id }) => {
+                self.standing.observed(connection_id, info.observed_addr.clone());
+                self.identified(peer_id, info);
+            }
             NodeEvent::Mdns(mdns::Event::Discovered(found)) => self.neighbours_found(found),
             NodeEvent::Kad(event) => self.dht_event(event),
             NodeEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
@@ -130,7 +150,10 @@ impl Task {
             }
             NodeEvent::Dcutr(event) => tracing::debug!(?event, "hole punching"),
             NodeEvent::Autonat(event) => tracing::debug!(?event, "asked a peer to dial back"),
-            NodeEvent::Upnp(event) => tracing::debug!(?event, "asked the router for a port"),
+            NodeEvent::Upnp(event) => {
+                tracing::debug!(?event, "asked the router for a port");
+                self.standing.router(event);
+            }
             _ => {}
         }
     }
@@ -254,6 +277,11 @@ impl Task {
             }
             Protocol::Signal => &self.signals,
             Protocol::Tunnel => &self.tunnels,
+            Protocol::Bandwidth => &self.measurements,
+            Protocol::Ping => {
+                tokio::spawn(ways::answer_pings(stream));
+                return;
+            }
         };
         if queue.try_send((id, Box::new(stream))).is_err() {
             tracing::debug!(%peer, ?protocol, "nobody takes streams: refused");

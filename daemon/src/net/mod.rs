@@ -23,11 +23,14 @@ mod reach;
 mod record;
 mod rows;
 mod saved;
+mod standing;
 mod streams;
 mod swarm;
 mod task;
 #[cfg(test)]
 mod tests;
+mod traffic;
+mod ways;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -47,12 +50,15 @@ use tracing::Instrument;
 use listener::Listener;
 use peers::Links;
 use streams::{OpenError, Protocol};
-use task::{Command, Published, Task};
+use task::{Command, Datagrams, Opening, Published, Task};
 
 pub use holder::Transport;
 pub use identity::{IdentityError, SecretKey};
 pub use libp2p::Multiaddr;
 pub use limits::Limits;
+pub use standing::{Seen, Standing};
+pub use traffic::{Bytes, Traffic};
+pub use ways::{DatagramFigures, PING_BYTES, Way};
 
 /// The program, as peers see it.
 const AGENT: &str = concat!("kith/", env!("CARGO_PKG_VERSION"));
@@ -136,6 +142,8 @@ pub struct Incoming {
     pub signals: mpsc::Receiver<(PeerId, Stream)>,
     /// `/kith/tunnel/1`
     pub tunnels: mpsc::Receiver<(PeerId, Stream)>,
+    /// `/kith/bandwidth/1`; whoever answers those takes it out.
+    pub measurements: Option<mpsc::Receiver<(PeerId, Stream)>>,
 }
 
 /// How a connected peer is reached.
@@ -186,13 +194,17 @@ pub struct Net {
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
     links: watch::Receiver<Arc<Links>>,
     lookups: watch::Receiver<Lookups>,
+    standing: watch::Receiver<Arc<Standing>>,
+    datagrams: Arc<watch::Sender<Datagrams>>,
+    traffic: Traffic,
 }
 
 impl Net {
     /// Starts the network. Returns once the port is bound and its addresses are known, or found taken.
     pub async fn start(config: NetConfig) -> Result<(Net, Incoming), NetError> {
         let peer = config.key.peer_id();
-        let swarm = swarm::build(&config)?;
+        let traffic = Traffic::default();
+        let swarm = swarm::build(&config, &traffic)?;
         let listener = Listener::new(config.bind, config.port, config.begin, config.taken_port, Instant::now());
         let own = Identity {
             peer_id: peer,
@@ -205,7 +217,10 @@ impl Net {
             rows: watch::Sender::default(),
             links: watch::Sender::default(),
             lookups: watch::Sender::default(),
+            standing: watch::Sender::default(),
         };
+        let datagrams = Arc::new(watch::Sender::new(Datagrams::default()));
+        let measured = datagrams.subscribe();
         let (commands, commanded) = mpsc::channel(COMMANDS);
         let mut net = Net {
             peer,
@@ -215,13 +230,18 @@ impl Net {
             peers: published.rows.subscribe(),
             links: published.links.subscribe(),
             lookups: published.lookups.subscribe(),
+            standing: published.standing.subscribe(),
+            datagrams,
+            traffic,
         };
         let (signal, signals) = mpsc::channel(INCOMING);
         let (tunnel, tunnels) = mpsc::channel(INCOMING);
-        let task = Task::new(config, swarm, listener, published, signal, tunnel);
+        let (measurement, measurements) = mpsc::channel(INCOMING);
+        let streams = [signal, tunnel, measurement];
+        let task = Task::new(config, swarm, listener, published, streams, measured);
         tokio::spawn(task.run(commanded).instrument(tracing::info_span!("net")));
         net.settle().await;
-        Ok((net, Incoming { signals, tunnels }))
+        Ok((net, Incoming { signals, tunnels, measurements: Some(measurements) }))
     }
 
     async fn settle(&mut self) {
@@ -318,6 +338,27 @@ impl Net {
         *self.lookups.borrow()
     }
 
+    /// What peers and routers say about how this node is reached; changes with it.
+    pub fn standing(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.clone()
+    }
+
+    /// Bytes by peer.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.clone()
+    }
+
+    /// What has been measured on the datagram paths, for the rows; replaces what was said before.
+    pub fn set_datagram_figures(&self, figures: std::collections::BTreeMap<PeerId, DatagramFigures>) {
+        self.datagrams.send_if_modified(|published| {
+            let changed = **published != figures;
+            if changed {
+                *published = Arc::new(figures);
+            }
+            changed
+        });
+    }
+
     /// Does the task still answer? For the service manager's watchdog.
     pub async fn is_alive(&self) -> bool {
         self.ask(|reply| Command::Alive { reply }).await.is_ok()
@@ -333,23 +374,8 @@ impl Net {
 
     async fn open(&self, peer: PeerId, protocol: Protocol) -> Result<Stream, Failure> {
         let opening = self.ask(|reply| Command::Open { peer, protocol, reply }).await?;
-        let opened = tokio::time::timeout(OPEN_WITHIN, opening).await.unwrap_or(Ok(Err(OpenError::TimedOut)));
-        let failure = |error: OpenError| {
-            let kind = match error {
-                OpenError::Unsupported => FailureKind::Unsupported,
-                OpenError::TimedOut => FailureKind::TimedOut,
-                OpenError::Lost => FailureKind::Unreachable,
-            };
-            let what = if protocol == Protocol::Tunnel { "carry media to" } else { "signal to" };
-            Failure::new(kind, format!("could not {what} the peer …{}: {error}", peer.short())).advise(match error {
-                OpenError::Unsupported => "the other node runs another version of Kith, or is no Kith node",
-                OpenError::TimedOut | OpenError::Lost => "try again",
-            })
-        };
-        match opened.unwrap_or(Err(OpenError::Lost)) {
-            Ok(stream) => Ok(Box::new(stream.compat())),
-            Err(error) => Err(failure(error)),
-        }
+        let what = if protocol == Protocol::Tunnel { "carry media to" } else { "signal to" };
+        opened(opening, peer, what).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Command) -> Result<T, Failure> {
@@ -357,6 +383,26 @@ impl Net {
         let stopped = || Failure::new(FailureKind::Internal, "the network has been shut down");
         self.commands.send(command(reply)).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Waits until the other side has agreed.
+async fn opened(opening: Opening, peer: PeerId, what: &str) -> Result<Stream, Failure> {
+    let opened = tokio::time::timeout(OPEN_WITHIN, opening).await.unwrap_or(Ok(Err(OpenError::TimedOut)));
+    let failure = |error: OpenError| {
+        let kind = match error {
+            OpenError::Unsupported => FailureKind::Unsupported,
+            OpenError::TimedOut => FailureKind::TimedOut,
+            OpenError::Lost => FailureKind::Unreachable,
+        };
+        Failure::new(kind, format!("could not {what} the peer …{}: {error}", peer.short())).advise(match error {
+            OpenError::Unsupported => "the other node runs another version of Kith, or is no Kith node",
+            OpenError::TimedOut | OpenError::Lost => "try again",
+        })
+    };
+    match opened.unwrap_or(Err(OpenError::Lost)) {
+        Ok(stream) => Ok(Box::new(stream.compat())),
+        Err(error) => Err(failure(error)),
     }
 }
 

@@ -55,9 +55,9 @@ pub(super) struct Peer {
     rtt: Option<Duration>,
     jitter: Duration,
     since_unix_ms: i64,
-    streams: [Arc<Semaphore>; 3],
+    streams: [Arc<Semaphore>; Protocol::COUNT],
     most_streams: usize,
-    opened: [Bucket; 3],
+    opened: [Bucket; Protocol::COUNT],
     identified: Bucket,
     records: Bucket,
 }
@@ -101,6 +101,7 @@ impl Peer {
                 Protocol::Hello => (false, relayed, udp),
                 Protocol::Signal => (false, udp, relayed),
                 Protocol::Tunnel => (udp && !relayed, udp, relayed),
+                Protocol::Ping | Protocol::Bandwidth => (false, relayed, !udp),
             }
         })
     }

@@ -30,16 +30,22 @@ pub enum Protocol {
     Hello,
     Signal,
     Tunnel,
+    /// Sends back what it gets.
+    Ping,
+    Bandwidth,
 }
 
 impl Protocol {
-    const ALL: [Self; 3] = [Self::Hello, Self::Signal, Self::Tunnel];
+    pub(super) const COUNT: usize = Self::ALL.len();
+    const ALL: [Self; 5] = [Self::Hello, Self::Signal, Self::Tunnel, Self::Ping, Self::Bandwidth];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Hello => "/kith/hello/1",
             Self::Signal => "/kith/call/1",
             Self::Tunnel => "/kith/tunnel/1",
+            Self::Ping => "/kith/ping/1",
+            Self::Bandwidth => "/kith/bandwidth/1",
         }
     }
 }

@@ -6,19 +6,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use libp2p::core::Endpoint;
+use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::PortUse;
+use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::upgrade::Version;
 use libp2p::swarm::behaviour::toggle::Toggle as Maybe;
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, Swarm, THandler, THandlerInEvent, THandlerOutEvent,
     ToSwarm,
 };
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, SwarmBuilder, autonat, connection_limits, dcutr, dns, identify, identity, kad,
-    mdns, memory_connection_limits, noise, ping, relay, tcp, upnp, yamux,
+    Multiaddr, PeerId, StreamProtocol, Transport as _, autonat, connection_limits, dcutr, dns, identify, identity, kad,
+    mdns, memory_connection_limits, noise, ping, quic, relay, tcp, upnp, yamux,
 };
 
 use super::gate::Gate;
-use super::{DhtMode, Limits, NetConfig, NetError, Toggle, address, record, streams};
+use super::{DhtMode, Limits, NetConfig, NetError, Toggle, Traffic, address, record, streams};
 
 /// Kith's nodes form their own DHT.
 pub(super) const DHT_PROTOCOL: StreamProtocol = StreamProtocol::new("/kith/kad/1");
@@ -30,6 +33,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A QUIC connection that is silent for this long is gone; shorter than the 15 s in which a call to a vanished peer ends.
 const QUIC_IDLE_MS: u32 = 10_000;
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// Resolving, connecting and both handshakes.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const RELAY_RATE_INTERVAL: Duration = Duration::from_secs(10);
 const RELAY_RATE_BURST: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
 
@@ -59,12 +64,12 @@ pub(super) fn is_loopback_node(bind: Option<IpAddr>) -> bool {
     bind.is_some_and(|ip| ip.is_loopback())
 }
 
-pub(super) fn build(config: &NetConfig) -> Result<Swarm<Node>, NetError> {
+pub(super) fn build(config: &NetConfig, traffic: &Traffic) -> Result<Swarm<Node>, NetError> {
     // A machine without a name server must still call by address.
-    match assemble(config, Resolver::System) {
+    match assemble(config, Resolver::System, traffic) {
         Err(NetError::Names(error)) => {
             tracing::warn!(%error, "no name server: addresses with host names cannot be dialed");
-            assemble(config, Resolver::None)
+            assemble(config, Resolver::None, traffic)
         }
         other => other,
     }
@@ -76,54 +81,52 @@ enum Resolver {
     None,
 }
 
-fn assemble(config: &NetConfig, resolver: Resolver) -> Result<Swarm<Node>, NetError> {
+fn assemble(config: &NetConfig, resolver: Resolver, traffic: &Traffic) -> Result<Swarm<Node>, NetError> {
     let setup = |error: &dyn std::fmt::Display| NetError::Setup(error.to_string());
     let max_streams = config.limits.streams_per_connection;
-    let muxer = || {
-        let mut muxer = yamux::Config::default();
-        muxer.set_max_num_streams(max_streams as usize);
-        muxer
+    let key = &config.key.0;
+    let id = key.public().to_peer_id();
+    let secure = noise::Config::new(key).map_err(|error| setup(&error))?;
+    let mut muxer = yamux::Config::default();
+    muxer.set_max_num_streams(max_streams as usize);
+
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure.clone())
+        .multiplex(muxer.clone())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let mut settings = quic::Config::new(key);
+    settings.max_idle_timeout = QUIC_IDLE_MS;
+    settings.keep_alive_interval = QUIC_KEEP_ALIVE;
+    settings.max_concurrent_stream_limit = max_streams;
+    let quic = quic::tokio::Transport::new(settings).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let direct = tcp.or_transport(quic).map(|either, _| either.into_inner());
+    let named = match resolver {
+        Resolver::System => dns::tokio::Transport::system(direct).map_err(NetError::Names)?,
+        Resolver::None => dns::tokio::Transport::custom(
+            direct,
+            dns::ResolverConfig::from_parts(None, Vec::new(), Vec::new()),
+            dns::ResolverOpts::default(),
+        ),
     };
-    let transports = SwarmBuilder::with_existing_identity(config.key.0.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
-        .map_err(|error| setup(&error))?
-        .with_quic_config(|mut quic| {
-            quic.max_idle_timeout = QUIC_IDLE_MS;
-            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
-            quic.max_concurrent_stream_limit = max_streams;
-            quic
-        });
-    let behaviour = |key: &identity::Keypair, relay_client| node(config, key, relay_client);
-    let tune = |swarm: libp2p::swarm::Config| {
-        swarm
-            .with_idle_connection_timeout(Duration::from_secs(60))
-            .with_max_negotiating_inbound_streams(max_streams as usize)
-            .with_smart_dial()
-    };
-    // The builder's type differs with each resolver, so the rest stands twice.
-    match resolver {
-        Resolver::System => Ok(transports
-            .with_dns()
-            .map_err(NetError::Names)?
-            .with_relay_client(noise::Config::new, muxer)
-            .map_err(|error| setup(&error))?
-            .with_behaviour(behaviour)
-            .map_err(|error| setup(&error))?
-            .with_swarm_config(tune)
-            .build()),
-        Resolver::None => Ok(transports
-            .with_dns_config(
-                dns::ResolverConfig::from_parts(None, Vec::new(), Vec::new()),
-                dns::ResolverOpts::default(),
-            )
-            .with_relay_client(noise::Config::new, muxer)
-            .map_err(|error| setup(&error))?
-            .with_behaviour(behaviour)
-            .map_err(|error| setup(&error))?
-            .with_swarm_config(tune)
-            .build()),
-    }
+    let (relayed, relay_client) = relay::client::new(id);
+    let relayed = relayed
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure)
+        .multiplex(muxer)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let traffic = traffic.clone();
+    let counted = relayed
+        .or_transport(named)
+        .map(|either, _| either.into_inner())
+        .map(move |(peer, muxer), endpoint| (peer, traffic.counted(&peer, muxer, &endpoint)));
+
+    let tuned = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(Duration::from_secs(60))
+        .with_max_negotiating_inbound_streams(max_streams as usize)
+        .with_smart_dial();
+    let behaviour = node(config, key, relay_client).map_err(|error| setup(&error))?;
+    Ok(Swarm::new(TransportTimeout::new(counted, CONNECT_WITHIN).boxed(), behaviour, id, tuned))
 }
 
 type Setup<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -23,8 +23,10 @@ use super::listener::Listener;
 use super::peers::{Links, Peer, Table};
 use super::publish::Publisher;
 use super::reach::Reach;
+use super::standing::{Standing, Tracker};
 use super::streams::{OpenError, Protocol};
 use super::swarm::Node;
+use super::ways::{self, DatagramFigures, Way};
 use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, Lookups, NetConfig, SecretKey, Stream, address, saved};
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
@@ -40,6 +42,8 @@ const ROWS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long closing connections may take at the end.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
+/// What probes have measured, by peer.
+pub(super) type Datagrams = Arc<BTreeMap<KithId, DatagramFigures>>;
 /// The outcome of opening a stream, as soon as the other side has agreed.
 pub(super) type Opening = oneshot::Receiver<Result<libp2p::Stream, OpenError>>;
 
@@ -50,6 +54,8 @@ pub(super) enum Command {
     Unblock { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
     Open { peer: KithId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
     Listener { order: Order, reply: oneshot::Sender<Result<Status, Failure>> },
+    Ways { peer: KithId, reply: oneshot::Sender<Result<Vec<Way>, Failure>> },
+    OpenOn { way: Way, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -76,6 +82,7 @@ pub(super) struct Published {
     pub rows: watch::Sender<Arc<Vec<PeerInfo>>>,
     pub links: watch::Sender<Arc<Links>>,
     pub lookups: watch::Sender<Lookups>,
+    pub standing: watch::Sender<Arc<Standing>>,
 }
 
 pub(super) struct Task {
@@ -95,13 +102,16 @@ pub(super) struct Task {
     pub dht: DhtMode,
     pub signals: mpsc::Sender<(KithId, Stream)>,
     pub tunnels: mpsc::Sender<(KithId, Stream)>,
+    pub measurements: mpsc::Sender<(KithId, Stream)>,
+    pub standing: Tracker,
     /// Hellos under way; each ends with what it has read, if it was reading.
     pub hellos: JoinSet<Option<(PeerId, Hello)>>,
     name: String,
     media_ports: watch::Receiver<MediaPorts>,
     offered: watch::Receiver<Vec<String>>,
     parked: Vec<Parked>,
-    published: Published,
+    pub published: Published,
+    datagrams: watch::Receiver<Datagrams>,
 }
 
 impl Task {
@@ -110,8 +120,8 @@ impl Task {
         swarm: Swarm<Node>,
         listener: Listener,
         published: Published,
-        signals: mpsc::Sender<(KithId, Stream)>,
-        tunnels: mpsc::Sender<(KithId, Stream)>,
+        [signals, tunnels, measurements]: [mpsc::Sender<(KithId, Stream)>; 3],
+        datagrams: watch::Receiver<Datagrams>,
     ) -> Self {
         let writer = saved::Writer::start();
         let file = |name| config.data_dir.as_ref().map(|folder| (folder.join(name), writer.clone()));
@@ -132,12 +142,15 @@ impl Task {
             dht: config.dht,
             signals,
             tunnels,
+            measurements,
+            standing: Tracker::default(),
             hellos: JoinSet::new(),
             name: config.name,
             media_ports: config.media_ports,
             offered: config.offered,
             parked: Vec::new(),
             published,
+            datagrams,
         }
     }
 
@@ -167,6 +180,7 @@ impl Task {
                     services_gone = changed.is_err();
                     self.greet_everybody();
                 }
+                Ok(()) = self.datagrams.changed() => self.figures_changed(),
                 () = sleep_until(deadline) => {}
             }
             self.due();
@@ -199,6 +213,8 @@ impl Task {
             Command::Unblock { target, reply } => self.unblock(&target, reply),
             Command::Open { peer, protocol, reply } => self.open(address::to_libp2p(peer), protocol, reply),
             Command::Listener { order, reply } => _ = reply.send(Ok(self.listener_ordered(order))),
+            Command::Ways { peer, reply } => _ = reply.send(self.ways(peer)),
+            Command::OpenOn { way, protocol, reply } => _ = reply.send(self.open_on(&way, protocol)),
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
@@ -370,8 +386,10 @@ impl Task {
             Stale::Figures(_) | Stale::Now => self.stale = Stale::No,
         }
         self.published.links.send_replace(Arc::new(self.table.links()));
-        let rows = self.rows();
+        let mut rows = self.rows();
+        ways::merge(&mut rows, &self.datagrams.borrow());
         self.published.rows.send_replace(Arc::new(rows));
+        self.publish_standing();
     }
 
     /// Where this node is reached, as far as it knows.
@@ -428,7 +446,7 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-fn not_connected() -> Failure {
+pub(super) fn not_connected() -> Failure {
     Failure::new(FailureKind::NotFound, "this peer is not connected")
         .advise("connect first: kithctl peers connect PEER")
 }

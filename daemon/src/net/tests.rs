@@ -114,6 +114,35 @@ async fn signals_and_tunnels_carry_bytes_both_ways() {
 }
 
 #[tokio::test]
+async fn every_connection_is_a_way_to_ping_and_its_bytes_are_counted() {
+    let ((a, _in_a), (b, _in_b)) = (node("a").await, node("b").await);
+    soon("connecting", a.connect(&Target::Ticket(ticket(&b)))).await.expect("b listens");
+    let ways = soon("the ways", a.ways(b.peer_id())).await.expect("connected");
+    assert!(!ways.is_empty());
+    for way in &ways {
+        let mut stream = soon("opening", a.open_ping(way)).await.expect("connected");
+        stream.write_all(&[7; PING_BYTES]).await.expect("open");
+        stream.flush().await.expect("open");
+        let mut back = [0; PING_BYTES];
+        soon("the echo", stream.read_exact(&mut back)).await.expect("open");
+        assert_eq!(back, [7; PING_BYTES]);
+    }
+    let (one, all) = (a.traffic().by_peer()[&b.peer_id()], a.traffic().all());
+    assert!(one.sent >= PING_BYTES as u64 && one.received >= PING_BYTES as u64, "{one:?}");
+    assert_eq!(one, all);
+    let mut standing = a.standing();
+    let seen = standing.wait_for(|standing| standing.seen.iter().any(|seen| seen.address.is_some()));
+    soon("what b sees", seen).await.expect("running");
+    let mut wanted = std::collections::BTreeMap::new();
+    wanted.insert(b.peer_id(), DatagramFigures { loss: Some(0.25), ..DatagramFigures::default() });
+    a.set_datagram_figures(wanted);
+    let mut peers = a.peers();
+    let told = peers.wait_for(|rows| rows.iter().any(|row| row.loss == Some(0.25)));
+    soon("the figures", told).await.expect("running");
+    assert!(a.ways(SecretKey::generate().peer_id()).await.is_err());
+}
+
+#[tokio::test]
 async fn a_peer_that_opens_streams_without_end_holds_a_few() {
     let ((a, _in_a), (b, mut in_b)) = (node("a").await, node("b").await);
     soon("connecting", a.connect(&Target::Ticket(ticket(&b)))).await.expect("b listens");

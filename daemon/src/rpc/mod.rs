@@ -7,6 +7,7 @@
 
 mod call;
 mod connection;
+mod diagnostics;
 mod media;
 mod node;
 mod services;
@@ -27,6 +28,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::Calls;
+use crate::diagnostics::Diagnostics;
 use crate::net::Net;
 use crate::services::Services;
 
@@ -43,6 +45,7 @@ pub struct Daemon {
     pub net: Net,
     pub calls: Calls,
     pub services: Services,
+    pub diagnostics: Diagnostics,
     pub started: Instant,
 }
 

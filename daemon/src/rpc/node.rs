@@ -14,6 +14,7 @@ use kith_common::target::Target;
 
 use super::call::CallsServer;
 use super::connection::Connection;
+use super::diagnostics::DiagnosticsServer;
 use super::services::ServicesServer;
 use super::watch;
 
@@ -87,9 +88,18 @@ impl node::Server for NodeServer {
         results.get().set_services(capnp_rpc::new_client(ServicesServer(Rc::clone(&self.0))));
         Ok(())
     }
+
+    async fn diagnostics(
+        self: Rc<Self>,
+        _: node::DiagnosticsParams,
+        mut results: node::DiagnosticsResults,
+    ) -> capnp::Result<()> {
+        results.get().set_diagnostics(capnp_rpc::new_client(DiagnosticsServer(Rc::clone(&self.0))));
+        Ok(())
+    }
 }
 
-fn status(connection: &Connection) -> NodeStatus {
+pub(super) fn status(connection: &Connection) -> NodeStatus {
     let daemon = &connection.daemon;
     NodeStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),

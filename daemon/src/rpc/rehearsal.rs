@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{Daemon, RpcThread, spawn};
 use crate::calls::rehearsal::Rehearsal;
+use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::media::{Media, MediaConfig};
 use crate::net::{DhtMode, Limits, Net, NetConfig, SecretKey, Toggle};
 use crate::services::{Services, Settings};
@@ -41,7 +42,9 @@ pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
     let (net, _) = Net::start(config).await?;
     let (calls, rehearsal) = Rehearsal::start();
     let media = Media::start(media).await;
-    let services = Services::start(net.clone(), media, Settings::load(data), offers);
-    let daemon = Daemon { net, calls, services, started: Instant::now() };
+    let services = Services::start(net.clone(), media.clone(), Settings::load(data), offers);
+    let config = DiagnosticsConfig { bind: Some(LOOPBACK), ..DiagnosticsConfig::default() };
+    let diagnostics = Diagnostics::start(config, net.clone(), media, calls.clone(), None);
+    let daemon = Daemon { net, calls, services, diagnostics, started: Instant::now() };
     Ok((spawn(UnixListener::bind(socket)?, daemon)?, rehearsal))
 }

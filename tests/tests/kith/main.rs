@@ -1,6 +1,7 @@
 //! Whole flows with real daemons over real sockets, driven by the real command line. One binary, so that it links once.
 
 mod calls;
+mod diagnostics;
 mod discovery;
 mod endings;
 mod hostile;

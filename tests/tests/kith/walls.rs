@@ -65,6 +65,12 @@ fn only_the_rpc_areas_name_capnp_rpc() {
 }
 
 #[test]
+fn only_rooms_above_it_name_the_diagnostics_room() {
+    let above = ["daemon/src/rpc", "daemon/src/node.rs", "daemon/src/config.rs", "common/"];
+    assert_eq!(outside("crate::diagnostics", &above), Vec::<String>::new());
+}
+
+#[test]
 fn decisions_have_no_clock_no_sockets_and_no_async() {
     for (name, text) in sources().into_iter().filter(|(name, _)| name.starts_with("daemon/core/src")) {
         // Tests need some instant to begin at.

@@ -41,7 +41,10 @@ impl Exchange {
         let me = PeerId::from_public_key([n; 32]);
         let (signals, tunnels) = (mpsc::channel(64), mpsc::channel(64));
         lock(&self.0).insert(me, Door { signals: signals.0, tunnels: tunnels.0 });
-        (FakeNet { me, exchange: self.clone() }, Incoming { signals: signals.1, tunnels: tunnels.1 })
+        (
+            FakeNet { me, exchange: self.clone() },
+            Incoming { signals: signals.1, tunnels: tunnels.1, measurements: None },
+        )
     }
 
     /// A node with calls.
