@@ -3,8 +3,10 @@
 pub mod calls;
 pub mod config;
 pub mod data_dir;
+pub mod log;
 pub mod media;
 pub mod net;
 pub mod node;
 pub mod rpc;
 pub mod socket;
+pub mod supervisor;

@@ -4,6 +4,7 @@ pub mod call;
 pub mod calls;
 pub mod id;
 pub mod peers;
+pub mod service;
 pub mod status;
 pub mod test_call;
 

@@ -44,6 +44,8 @@ pub(super) enum Command {
     Connect { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
     Disconnect { target: Target, reply: oneshot::Sender<Result<(), Failure>> },
     Open { peer: KithId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
+    SetName { name: String, reply: oneshot::Sender<Result<(), Failure>> },
+    SetBootstrap { nodes: Vec<Multiaddr>, reply: oneshot::Sender<Result<(), Failure>> },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -164,6 +166,14 @@ impl Task {
                 let _ = reply.send(outcome);
             }
             Command::Open { peer, protocol, reply } => self.open(address::to_libp2p(peer), protocol, reply),
+            Command::SetName { name, reply } => {
+                self.set_name(name);
+                let _ = reply.send(Ok(()));
+            }
+            Command::SetBootstrap { nodes, reply } => {
+                self.reach.set_bootstrap(nodes);
+                let _ = reply.send(Ok(()));
+            }
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
@@ -252,6 +262,12 @@ impl Task {
             }
             None
         });
+    }
+
+    fn set_name(&mut self, name: String) {
+        self.published.identity.send_modify(|identity| Arc::make_mut(identity).name.clone_from(&name));
+        self.name = name;
+        self.greet_everybody();
     }
 
     fn greet_everybody(&mut self) {

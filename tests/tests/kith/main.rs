@@ -7,5 +7,6 @@ mod nat;
 mod node;
 mod python;
 mod recordings;
+mod system;
 mod walls;
 mod window;
