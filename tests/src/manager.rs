@@ -16,6 +16,9 @@ use crate::{have, program};
 const MAX_MESSAGE_BYTES: usize = 4096;
 /// systemd and the units that come with the machine.
 const READY: Duration = Duration::from_secs(20);
+/// Units of systemd that remove old files.
+const TIDYING: [&str; 3] =
+    ["systemd-tmpfiles-setup.service", "systemd-tmpfiles-clean.service", "systemd-tmpfiles-clean.timer"];
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
 /// What `NOTIFY_SOCKET` leads to.
@@ -75,6 +78,12 @@ impl UserManager {
             std::fs::create_dir(dir.path().join(name))?;
         }
         std::fs::set_permissions(dir.path().join("run"), std::fs::Permissions::from_mode(0o700))?;
+        // The machine's files are shared with everybody: nothing inside may tidy them up.
+        let masked = dir.path().join("run/systemd/user");
+        std::fs::create_dir_all(&masked)?;
+        for unit in TIDYING {
+            std::os::unix::fs::symlink("/dev/null", masked.join(unit))?;
+        }
         let log = std::fs::File::create(dir.path().join("log"))?;
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
