@@ -56,6 +56,8 @@ pub enum Command {
     /// Measure the ways to a peer, or report on this node
     #[command(subcommand)]
     Diag(DiagVerb),
+    /// Have kithd started by systemd, for your user
+    Service(ServiceArguments),
     /// Call a throw-away echo node of your own, through an emulated bad network if you like
     TestCall(TestCallArguments),
 }
@@ -155,6 +157,22 @@ pub struct BandwidthArguments {
     /// Seconds each way
     #[arg(long = "for", value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10))]
     pub seconds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct ServiceArguments {
+    #[command(subcommand)]
+    pub verb: ServiceVerb,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ServiceVerb {
+    /// Start kithd now and at every login
+    Install,
+    /// Undo that; identity and settings stay
+    Remove,
+    /// Is it installed, running, and started at login?
+    Status,
 }
 
 #[derive(Debug, Args)]
@@ -360,6 +378,9 @@ mod tests {
             "mute",
             "mute off",
             "camera off --call 00ff",
+            "service install",
+            "service remove",
+            "--json service status",
             "test-call",
             "test-call --loss 5 --delay 25 --rate 1000 --size 1280x720 --fps 25 --encoder rav1e --for 30",
             "test-call --rate 2000 --rate-after 15:500 --voice --record out",
@@ -378,6 +399,8 @@ mod tests {
             "call ada --for soon",
             "call ada --for -1",
             "mute maybe",
+            "service",
+            "service restart",
             "test-call --size 641x360",
             "test-call --loss 101",
             "test-call --encoder x264",
@@ -402,7 +425,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_yet_is_not_in_the_help() {
         let help = Cli::command().render_long_help().to_string();
-        for noun in ["chat", "files", "broadcast", "tor", "contacts", "service "] {
+        for noun in ["chat", "files", "broadcast", "tor", "contacts"] {
             assert!(!help.contains(noun), "{noun}");
         }
     }

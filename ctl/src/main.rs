@@ -53,6 +53,9 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
     if let Command::TestCall(arguments) = cli.command {
         return noun::test_call::run_test(&socket, arguments, output).await;
     }
+    if let Command::Service(arguments) = cli.command {
+        return noun::service::run(arguments.verb, output).await;
+    }
     let client = noun::connect(&socket).await?;
     match cli.command {
         Command::Id => noun::id::run(&client, output).await,
@@ -68,6 +71,6 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
         Command::Decline(which) => noun::calls::decline(&client, which, output).await,
         Command::Mute(switch) => noun::calls::mute(&client, switch, output).await,
         Command::Camera(switch) => noun::calls::camera(&client, switch, output).await,
-        Command::TestCall(_) => Ok(()),
+        Command::Service(_) | Command::TestCall(_) => Ok(()),
     }
 }

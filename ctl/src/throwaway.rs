@@ -121,7 +121,7 @@ fn dying_with_us(program: &Path) -> Command {
 }
 
 /// `$KITHD`, the one beside this program, or the one in the path.
-fn find_daemon() -> Result<PathBuf, Stop> {
+pub fn find_daemon() -> Result<PathBuf, Stop> {
     if let Some(named) = std::env::var_os("KITHD").filter(|named| !named.is_empty()) {
         return Ok(named.into());
     }
@@ -132,7 +132,7 @@ fn find_daemon() -> Result<PathBuf, Stop> {
     })
 }
 
-fn in_path(program: &str) -> Option<PathBuf> {
+pub fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

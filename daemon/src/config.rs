@@ -3,6 +3,8 @@
 //! Everything has a default. A key that does not exist, or a value that makes no sense, is an error that names it: a
 //! setting that is silently not in force is worse than a daemon that does not start.
 
+mod reload;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -203,7 +205,8 @@ fn nearest(key: &str, keys: &[&str]) -> String {
 }
 
 impl Config {
-    /// From this process's arguments, environment and settings file. Prints help and ends the process when asked to.
+    /// From this process's arguments, environment and settings file. Prints help and ends the process when asked to,
+    /// which later calls are not: the arguments are the same.
     pub fn load() -> Result<Self, ConfigError> {
         Self::from_flags(Flags::parse())
     }
@@ -368,7 +371,7 @@ fn parse_impairment(text: &str) -> Result<Impairment, String> {
 mod tests {
     use super::*;
 
-    fn load(file: &str, flags: &[&str]) -> Result<Config, ConfigError> {
+    pub(super) fn load(file: &str, flags: &[&str]) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("kithd.toml");
         std::fs::write(&path, file).expect("a file of our own");

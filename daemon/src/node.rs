@@ -1,10 +1,11 @@
 //! A whole daemon: starts network, media, calls and RPC, joins them, and ends them in the right order.
 
+mod reload;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -12,11 +13,13 @@ use crate::calls::{CallPolicy, Calls, Echo};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
+use crate::log::Log;
 use crate::media::{Media, MediaConfig, Reflector, ReflectorSource};
 use crate::net::{self, Net, NetConfig, SecretKey, Toggle};
 use crate::rpc;
 use crate::services::{Services, Settings};
 use crate::socket::Socket;
+use crate::supervisor::{self, Pulse};
 
 /// Saying goodbye to peers in calls, then to all peers, then to clients. Together below the 5 s in which a daemon must be gone.
 const HANG_UP_WITHIN: Duration = Duration::from_secs(2);
@@ -25,7 +28,8 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Runs a daemon until it is told to end. `ready` is called once, when everything listens.
 pub async fn run(
-    config: Config,
+    mut config: Config,
+    log: &Log,
     data_dir: &DataDir,
     socket: &Socket,
     ready: impl FnOnce(&Net) -> anyhow::Result<()>,
@@ -34,11 +38,15 @@ pub async fn run(
     let mut signals = Signals::new()?;
     let node = Node::start(&config, data_dir, socket).await?;
     ready(&node.net)?;
-    notify(&[NotifyState::Ready]);
+    supervisor::ready();
+    let reports = supervisor::report(node.pulse(), &node.media);
     tracing::info!(peer = %node.net.peer_id(), socket = %socket.path().display(), "ready");
     change_network_on_signal(&config, &node.media)?;
-    signals.wait_for_end(&node.net).await;
-    notify(&[NotifyState::Stopping]);
+    while let Order::Reload = signals.next().await {
+        reload::reload(&mut config, log, &node).await;
+    }
+    drop(reports);
+    supervisor::stopping();
     node.stop().await;
     Ok(())
 }
@@ -101,6 +109,10 @@ impl Node {
         Ok(Self { net, media, calls, rpc })
     }
 
+    fn pulse(&self) -> Pulse {
+        Pulse { net: self.net.clone(), calls: self.calls.clone(), rpc: self.rpc.pulse() }
+    }
+
     /// Hangs up first, while there is a way to say so; the network goes before the media, so that nobody rings a node
     /// that cannot answer.
     async fn stop(self) {
@@ -137,6 +149,12 @@ fn policy(config: &Config) -> CallPolicy {
     CallPolicy { encoder: config.encoder, ..base }
 }
 
+/// What a signal asks for.
+enum Order {
+    Reload,
+    End,
+}
+
 struct Signals {
     term: Signal,
     interrupt: Signal,
@@ -153,23 +171,11 @@ impl Signals {
         })
     }
 
-    /// Until SIGTERM or SIGINT; answers the service manager's watchdog as long as the network does.
-    async fn wait_for_end(&mut self, net: &Net) {
-        // Twice as often as the service manager wants to hear, as sd_watchdog_enabled(3) advises.
-        let mut watchdog = sd_notify::watchdog_enabled().map(|every| tokio::time::interval(every / 2));
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP: settings are read at start only; restart kithd to apply a change");
-                }
-                () = tick(&mut watchdog) => {
-                    if net.is_alive().await {
-                        notify(&[NotifyState::Watchdog]);
-                    }
-                }
-            }
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.term.recv() => Order::End,
+            _ = self.interrupt.recv() => Order::End,
+            _ = self.hang_up.recv() => Order::Reload,
         }
     }
 }
@@ -186,18 +192,4 @@ fn change_network_on_signal(config: &Config, media: &Media) -> anyhow::Result<()
         }
     });
     Ok(())
-}
-
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => _ = interval.tick().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Without a service manager this does nothing.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager was not told");
-    }
 }

@@ -19,6 +19,14 @@ pub enum SocketError {
         "the socket path {0} is too long: give a shorter one with --socket (the kernel takes {MAX_PATH_BYTES} bytes)"
     )]
     TooLong(PathBuf),
+    #[error(
+        "the service manager gave {0} sockets: kithd takes the one for its clients, so name one ListenStream= only"
+    )]
+    TooMany(usize),
+    #[error("the service manager gave a connection in place of a listening socket: set Accept=no in the socket unit")]
+    NotListening,
+    #[error("could not take over the socket that the service manager gave: {0}")]
+    Inherited(io::Error),
     #[error("{0} exists and is not a socket: move it away, or choose another path with --socket")]
     NotASocket(PathBuf),
 }
@@ -35,10 +43,10 @@ pub struct Socket {
 impl Socket {
     /// Takes the socket that systemd has opened for this process, or opens one at `path`.
     pub fn open(path: &Path) -> Result<Self, SocketError> {
-        let io = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
-        if let Some(listener) = listenfd::ListenFd::from_env().take_unix_listener(0).map_err(io("take over"))? {
-            return Ok(Self { path: path.to_owned(), listener, inherited: true });
+        if let Some(inherited) = Self::inherit(&mut listenfd::ListenFd::from_env(), path)? {
+            return Ok(inherited);
         }
+        let io = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
         if path.as_os_str().len().max(draft(path).as_os_str().len()) > MAX_PATH_BYTES {
             return Err(SocketError::TooLong(path.to_owned()));
         }
@@ -48,6 +56,22 @@ impl Socket {
         remove_stale(path)?;
         let listener = bind_private(path).map_err(io("open"))?;
         Ok(Self { path: path.to_owned(), listener, inherited: false })
+    }
+
+    /// The socket among `given`. It is where its maker has put it, whatever the settings say.
+    fn inherit(given: &mut listenfd::ListenFd, path: &Path) -> Result<Option<Self>, SocketError> {
+        if given.len() > 1 {
+            return Err(SocketError::TooMany(given.len()));
+        }
+        let Some(listener) = given.take_unix_listener(0).map_err(SocketError::Inherited)? else { return Ok(None) };
+        if !rustix::net::sockopt::socket_acceptconn(&listener).map_err(|error| SocketError::Inherited(error.into()))? {
+            return Err(SocketError::NotListening);
+        }
+        let bound = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+        if let Some(bound) = &bound {
+            warn_if_open(bound);
+        }
+        Ok(Some(Self { path: bound.unwrap_or_else(|| path.to_owned()), listener, inherited: true }))
     }
 
     pub fn path(&self) -> &Path {
@@ -65,6 +89,15 @@ impl Drop for Socket {
         if !self.inherited {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Others who can connect are refused, since every client's user is checked, but they can take places.
+fn warn_if_open(path: &Path) {
+    let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o022 != 0 {
+        let mode = format!("{:o}", mode & 0o777);
+        tracing::warn!(path = %path.display(), mode, "others may knock at the socket: set SocketMode=0600 in its unit");
     }
 }
 

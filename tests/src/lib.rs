@@ -6,6 +6,7 @@
 pub mod clips;
 pub mod daemon;
 pub mod lines;
+pub mod manager;
 pub mod namespaces;
 pub mod proc;
 

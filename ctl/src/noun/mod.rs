@@ -6,6 +6,7 @@ pub mod diag;
 pub mod id;
 pub mod ip;
 pub mod peers;
+pub mod service;
 pub mod services;
 pub mod status;
 pub mod test_call;

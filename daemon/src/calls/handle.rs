@@ -14,9 +14,9 @@ use kith_common::ids::CallId;
 use kith_common::target::Target;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::CallPolicy;
 use super::ports::{Engine, Network};
 use super::task::Task;
+use super::{AutoAnswer, CallPolicy};
 use crate::media::Media;
 use crate::media::hub::Hub;
 use crate::net::{Incoming, Net};
@@ -31,6 +31,8 @@ pub(super) enum Command {
     Decline { id: CallId, reply: oneshot::Sender<()> },
     HangUp { id: CallId, reply: oneshot::Sender<()> },
     SetSwitch { id: CallId, medium: Medium, state: Switch, reply: oneshot::Sender<()> },
+    SetAutoAnswer(AutoAnswer),
+    Alive { reply: oneshot::Sender<()> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -120,6 +122,18 @@ impl Calls {
     /// The calls that are going on now, then every new one and every change.
     pub fn subscribe(&self) -> CallsFeed {
         CallsFeed::new(self.directory.clone())
+    }
+
+    /// Whose calls are accepted without a person, from the next one on.
+    pub async fn set_auto_answer(&self, whose: AutoAnswer) {
+        // A daemon that is shutting down answers nobody.
+        let _ = self.commands.send(Command::SetAutoAnswer(whose)).await;
+    }
+
+    /// Does the task still answer? For the service manager's watchdog.
+    pub async fn is_alive(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Alive { reply }).await.is_ok() && answer.await.is_ok()
     }
 
     /// Hangs up politely. Returns when the peers have been told or could not be.

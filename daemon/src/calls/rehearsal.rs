@@ -64,7 +64,8 @@ impl Rehearsal {
             Command::Shutdown { reply } => {
                 let _ = reply.send(());
             }
-            Command::Dial { .. } => {}
+            Command::Alive { reply } => _ = reply.send(()),
+            Command::Dial { .. } | Command::SetAutoAnswer(_) => {}
         }
     }
 

@@ -132,9 +132,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         mut events: mpsc::Receiver<Event<E::Session>>,
         mut incoming: Incoming,
     ) {
-        if self.policy.auto_answer == AutoAnswer::Contacts {
-            tracing::warn!("auto-answer is set to contacts, and there are no contacts yet: every call rings");
-        }
+        self.warn_of_contacts();
         self.services_changed();
         let (mut network_gone, mut media_gone) = (false, false);
         loop {
@@ -176,6 +174,12 @@ impl<N: Network, E: Engine> Task<N, E> {
         }
     }
 
+    fn warn_of_contacts(&self) {
+        if self.policy.auto_answer == AutoAnswer::Contacts {
+            tracing::warn!("auto-answer is set to contacts, and there are no contacts yet: every call rings");
+        }
+    }
+
     fn next_wake(&self) -> Option<Instant> {
         let beats = self.live.values().map(Live::next_due).min();
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
@@ -201,6 +205,11 @@ impl<N: Network, E: Engine> Task<N, E> {
                 self.book.set_switch(id, medium, state);
                 let _ = reply.send(());
             }
+            Command::SetAutoAnswer(whose) => {
+                self.policy.auto_answer = whose;
+                self.warn_of_contacts();
+            }
+            Command::Alive { reply } => _ = reply.send(()),
             Command::Shutdown { reply } => {
                 self.book.hang_up_all(now());
                 self.stopping = Some(Stopping { reply, deadline: now() + FAREWELL });

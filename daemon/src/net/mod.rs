@@ -364,6 +364,19 @@ impl Net {
         self.ask(|reply| Command::Alive { reply }).await.is_ok()
     }
 
+    /// What this node calls itself from now on; connected peers are told.
+    pub async fn set_name(&self, name: &str) {
+        let name = name.to_owned();
+        // A network that is shut down needs no name.
+        let _ = self.ask(|reply| Command::SetName { name, reply }).await;
+    }
+
+    /// The nodes to join through from now on. Connections that are up stay up.
+    pub async fn set_bootstrap(&self, nodes: &[Multiaddr]) {
+        let nodes = nodes.to_vec();
+        let _ = self.ask(|reply| Command::SetBootstrap { nodes, reply }).await;
+    }
+
     /// Closes all connections politely.
     pub async fn shutdown(&self) {
         let (reply, done) = oneshot::channel();

@@ -85,6 +85,12 @@ impl Reach {
         !self.bootstrap.is_empty()
     }
 
+    /// The next look is due at once.
+    pub fn set_bootstrap(&mut self, nodes: Vec<Multiaddr>) {
+        self.bootstrap = nodes;
+        self.next = Some((Instant::now(), FIRST_RETRY));
+    }
+
     fn soon(&mut self, now: Instant) {
         self.next = Some((now + FIRST_RETRY, FIRST_RETRY));
     }

@@ -56,6 +56,8 @@ pub(super) enum Command {
     Listener { order: Order, reply: oneshot::Sender<Result<Status, Failure>> },
     Ways { peer: KithId, reply: oneshot::Sender<Result<Vec<Way>, Failure>> },
     OpenOn { way: Way, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
+    SetName { name: String, reply: oneshot::Sender<Result<(), Failure>> },
+    SetBootstrap { nodes: Vec<Multiaddr>, reply: oneshot::Sender<Result<(), Failure>> },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -215,6 +217,14 @@ impl Task {
             Command::Listener { order, reply } => _ = reply.send(Ok(self.listener_ordered(order))),
             Command::Ways { peer, reply } => _ = reply.send(self.ways(peer)),
             Command::OpenOn { way, protocol, reply } => _ = reply.send(self.open_on(&way, protocol)),
+            Command::SetName { name, reply } => {
+                self.set_name(name);
+                let _ = reply.send(Ok(()));
+            }
+            Command::SetBootstrap { nodes, reply } => {
+                self.reach.set_bootstrap(nodes);
+                let _ = reply.send(Ok(()));
+            }
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
@@ -316,6 +326,12 @@ impl Task {
             }
             None
         });
+    }
+
+    fn set_name(&mut self, name: String) {
+        self.published.identity.send_modify(|identity| Arc::make_mut(identity).name.clone_from(&name));
+        self.name = name;
+        self.greet_everybody();
     }
 
     fn greet_everybody(&mut self) {

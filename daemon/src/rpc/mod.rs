@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use kith_common::rpc;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
@@ -49,13 +49,33 @@ pub struct Daemon {
     pub started: Instant,
 }
 
+/// One question at a time, by the watchdog.
+const PULSES: usize = 1;
+
 /// The thread. It runs until `shutdown`, or until this is dropped.
 pub struct RpcThread {
     stop: CancellationToken,
     ended: oneshot::Receiver<()>,
+    pulse: Pulse,
+}
+
+/// Asks the thread whether it still turns.
+#[derive(Clone)]
+pub struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
+
+impl Pulse {
+    /// Does not return while the thread is stuck.
+    pub async fn is_alive(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(reply).await.is_ok() && answer.await.is_ok()
+    }
 }
 
 impl RpcThread {
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
     /// Closes all connections. The calls go on.
     pub async fn shutdown(self) {
         self.stop.cancel();
@@ -76,11 +96,19 @@ pub fn spawn(listener: UnixListener, daemon: Daemon) -> std::io::Result<RpcThrea
     let (alive, ended) = oneshot::channel();
     let guard = stop.clone().drop_guard();
     let stopped = stop.clone();
+    let (pulse, asked) = mpsc::channel(PULSES);
     std::thread::Builder::new().name("kith-rpc".into()).spawn(move || {
         let _alive: (oneshot::Sender<()>, _) = (alive, guard);
-        LocalSet::new().block_on(&runtime, stopped.run_until_cancelled(accept(listener, daemon)));
+        let served = async { tokio::join!(accept(listener, daemon), answer(asked)) };
+        LocalSet::new().block_on(&runtime, stopped.run_until_cancelled(served));
     })?;
-    Ok(RpcThread { stop, ended })
+    Ok(RpcThread { stop, ended, pulse: Pulse(pulse) })
+}
+
+async fn answer(mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
+    while let Some(reply) = asked.recv().await {
+        let _ = reply.send(());
+    }
 }
 
 async fn accept(listener: tokio::net::UnixListener, daemon: Daemon) {

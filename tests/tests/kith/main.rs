@@ -10,5 +10,6 @@ mod node;
 mod python;
 mod recordings;
 mod services;
+mod system;
 mod walls;
 mod window;
