@@ -215,18 +215,26 @@ table        37 known, 1 blocked
 pub struct Scripted {
     pub services: Vec<ServiceInfo>,
     pub blocked: Vec<PeerId>,
+    /// Who has been disconnected by hand.
+    away: Vec<PeerId>,
     began_s: i64,
 }
 
 impl Default for Scripted {
     fn default() -> Self {
-        Self { services: services(), blocked: Vec::new(), began_s: unix_ms() / 1000 }
+        Self { services: services(), blocked: Vec::new(), away: Vec::new(), began_s: unix_ms() / 1000 }
     }
 }
 
 impl Scripted {
     pub fn peers(&self) -> Vec<PeerInfo> {
-        peers_at(unix_ms() / 1000, &self.blocked)
+        let mut peers = peers_at(unix_ms() / 1000, &self.blocked);
+        for peer in peers.iter_mut().filter(|peer| peer.connected && self.away.contains(&peer.peer_id)) {
+            peer.connected = false;
+            peer.status = PeerStatus::Known;
+            (peer.path, peer.rtt_ms, peer.jitter_ms, peer.loss) = (None, None, None, None);
+        }
+        peers
     }
 
     /// A second has passed. Whether a service has changed.
@@ -280,8 +288,15 @@ impl Scripted {
                 self.blocked.retain(|blocked| blocked != peer);
                 News::Done
             }
-            Errand::Disconnect(_) => News::Done,
-            Errand::Connect(_) | Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report => {
+            Errand::Disconnect(peer) => {
+                self.away.push(*peer);
+                News::Done
+            }
+            Errand::Connect(target) => {
+                self.away.retain(|peer| peer.to_string() != *target);
+                return None;
+            }
+            Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report => {
                 return None;
             }
         })

@@ -270,7 +270,7 @@ impl Services {
             ServiceState::Stopped => compact(Icon::Play, "Start", theme::ACCENT, Some(Message::Start(name))),
             _ => compact(Icon::Square, "Stop", theme::CONTROL, Some(Message::Stop(name))),
         };
-        buttons.push(press.width(92)).into()
+        buttons.push(press).into()
     }
 
     /// Why it does not listen, what helps, and when it is tried again.

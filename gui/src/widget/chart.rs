@@ -13,6 +13,8 @@ const LEFT: f32 = 74.0;
 const BELOW: f32 = 20.0;
 const ABOVE: f32 = 8.0;
 const RIGHT: f32 = 12.0;
+/// Lines whose names have room beside the title; those of more stand below it.
+const BESIDE: usize = 3;
 /// The least that a plot can be read at.
 pub const MIN_HEIGHT: f32 = 120.0;
 
@@ -41,11 +43,14 @@ impl Plot {
 
     /// A panel with a title, the legend and the plot; `empty` is said where there is nothing to draw.
     pub fn view<'a, Message: 'a>(&'a self, title: &'a str, empty: &'a str, height: f32) -> Element<'a, Message> {
-        let legend = self.chart.lines.iter().filter(|line| !line.pieces.is_empty()).map(entry);
-        let head =
-            row![text(title).size(theme::BODY).font(theme::STRONG), space::horizontal(), row(legend).spacing(16)]
-                .spacing(12)
-                .align_y(Alignment::Center);
+        let drawn = || self.chart.lines.iter().filter(|line| !line.pieces.is_empty());
+        let legend = row(drawn().map(entry)).spacing(16);
+        let title = text(title).size(theme::BODY).font(theme::STRONG);
+        let head: Element<'_, Message> = if drawn().count() > BESIDE {
+            column![title, legend.wrap().vertical_spacing(6)].spacing(8).into()
+        } else {
+            row![title, space::horizontal(), legend].spacing(12).align_y(Alignment::Center).into()
+        };
         let plot: Element<'_, Message> = if self.chart.is_empty() {
             container(muted(empty)).center_x(Fill).center_y(height).into()
         } else {

@@ -80,7 +80,7 @@ impl Network {
         if peer.connected {
             more = more.push(compact(Icon::Gauge, "Test", theme::CONTROL, Some(Message::Measure(id))));
         }
-        column![calls.spacing(8), more].spacing(9).into()
+        column![calls.spacing(8), more.wrap().vertical_spacing(8)].spacing(9).into()
     }
 }
 
