@@ -1,7 +1,10 @@
 //! The application: one daemon, at most one call on the screen, and what the person at it does. Screens turn messages
 //! into actions, this carries them out; what the daemon reports is taken in by `events`.
 
+mod calling;
 mod events;
+mod navigate;
+mod places;
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +12,25 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use iced::widget::{container, row, stack};
 use iced::{Element, Fill, Subscription, Task, Theme, window};
-use kith_common::call::{CallInfo, CallKind, CallOptions, CallState, StageReport, Switch};
+use kith_common::call::{CallInfo, StageReport};
 use kith_common::ids::CallId;
 use kith_common::media::VideoFormat;
 use tokio::sync::mpsc;
 
-use crate::capture::{Change, Hardware, Notice, Studio};
+pub use navigate::{Key, Place, key};
+
+use crate::capture::{Hardware, Notice, Studio};
 use crate::link::{Command, Commander, Event, Test};
 use crate::playback::{Playback, Ring};
-use crate::screen::{call, devices, ended, home, incoming, sidebar};
+use crate::screen::{call, diagnostics, ended, home, incoming, network, services, sidebar};
 use crate::session::Memory;
 use crate::theme;
 use crate::widget::video::{Bell, Role, VideoSlot};
 
 /// Pictures are drawn at most this often: no screen or eye follows more.
 const REDRAW: Duration = Duration::from_millis(15);
+/// For this long after copying it is said that it was done.
+const COPIED: Duration = Duration::from_secs(2);
 /// A closing window gives the hang-up this long to leave.
 const GOODBYE: Duration = Duration::from_millis(400);
 
@@ -40,6 +47,11 @@ pub enum Message {
     Call(call::Message),
     Incoming(incoming::Message),
     Ended(ended::Message),
+    Network(network::Message),
+    Services(services::Message),
+    Diagnostics(diagnostics::Message),
+    Go(Place),
+    Key(Key),
     Close,
     Exit,
 }
@@ -56,6 +68,11 @@ pub struct App {
     pub sidebar: sidebar::Sidebar,
     pub home: home::Home,
     pub screen: Screen,
+    /// Where one is when there is no call to show.
+    pub place: Place,
+    pub network: network::Network,
+    pub services: services::Services,
+    pub diagnostics: diagnostics::Diagnostics,
     pub incoming: Option<incoming::Incoming>,
     pub studio: Studio,
     /// The peer's picture.
@@ -72,7 +89,8 @@ pub struct App {
     sound: Option<()>,
     /// When this window last asked to be a call's source.
     asked: Option<Instant>,
-    copied: Option<Instant>,
+    /// What was copied last, for a moment.
+    copied: Option<(Instant, String)>,
     cancelled_test: Option<()>,
     /// The test calls of late.
     tests: Vec<CallId>,
@@ -144,6 +162,10 @@ impl App {
             sidebar: sidebar::Sidebar::default(),
             home: home::Home::default(),
             screen: Screen::Home,
+            place: Place::Calls,
+            network: network::Network::default(),
+            services: services::Services::default(),
+            diagnostics: diagnostics::Diagnostics::default(),
             incoming: None,
             studio,
             remote: VideoSlot::new(bell.clone(), Role::Leads),
@@ -177,8 +199,8 @@ impl App {
     }
 
     pub fn subscription(&self) -> Subscription<Message> {
-        let mut list = vec![window::close_requests().map(|_| Message::Close)];
-        if matches!(self.screen, Screen::Call(_)) || self.copied.is_some() {
+        let mut list = vec![window::close_requests().map(|_| Message::Close), self.keys()];
+        if matches!(self.screen, Screen::Call(_)) || self.copied.is_some() || self.clocks() {
             list.push(iced::time::every(Duration::from_millis(500)).map(|_| Message::Tick));
         }
         Subscription::batch(list)
@@ -188,7 +210,7 @@ impl App {
         match message {
             Message::Picture => {}
             Message::Tick => {
-                if self.copied.is_some_and(|at| at.elapsed() > Duration::from_secs(2)) {
+                if self.copied.as_ref().is_some_and(|(at, _)| at.elapsed() > COPIED) {
                     self.copied = None;
                     self.sidebar.copied = sidebar::Copied::No;
                 }
@@ -196,18 +218,16 @@ impl App {
             Message::Link(event) => return self.heard(*event),
             Message::Studio(notice) => self.device(notice),
             Message::Sidebar(message) => match self.sidebar.update(message) {
-                sidebar::Action::Copy(ticket) => {
-                    self.copied = Some(Instant::now());
-                    return iced::clipboard::write(ticket);
-                }
-                sidebar::Action::Place { target, kind } => self.place(target, kind),
+                sidebar::Action::Copy(ticket) => return self.copy(ticket),
+                sidebar::Action::Everybody => return self.go(Place::Network),
+                sidebar::Action::Place { target, kind } => self.dial(target, kind),
                 sidebar::Action::None => {}
             },
             Message::Home(message) => match self.home.update(message) {
                 home::Action::Paste => {
                     return iced::clipboard::read().map(|content| Message::Home(home::Message::Pasted(content)));
                 }
-                home::Action::Place { target, kind } => self.place(target, kind),
+                home::Action::Place { target, kind } => self.dial(target, kind),
                 home::Action::TestCall => self.place_test(),
                 home::Action::CancelTest => {
                     self.cancelled_test = Some(());
@@ -235,11 +255,25 @@ impl App {
                     self.screen = Screen::Home;
                     match action {
                         ended::Action::Again { test: Test::Yes, .. } => self.place_test(),
-                        ended::Action::Again { target: Some(target), kind, .. } => self.place(target, kind),
+                        ended::Action::Again { target: Some(target), kind, .. } => self.dial(target, kind),
                         ended::Action::Again { .. } | ended::Action::Close => {}
                     }
                 }
             }
+            Message::Network(message) => {
+                let wish = self.network.update(message);
+                return self.grant(wish);
+            }
+            Message::Services(message) => {
+                let wish = self.services.update(message);
+                return self.grant(wish);
+            }
+            Message::Diagnostics(message) => {
+                let wish = self.diagnostics.update(message);
+                return self.grant(wish);
+            }
+            Message::Go(place) => return self.go(place),
+            Message::Key(key) => return self.key(key),
             Message::Close => {
                 let Some(call) = self.own else { return iced::exit() };
                 self.commander.send(Command::HangUp(call));
@@ -251,17 +285,19 @@ impl App {
     }
 
     pub fn view(&self) -> Element<'_, Message> {
-        let free = if matches!(self.screen, Screen::Call(_)) { sidebar::Free::No } else { sidebar::Free::Yes };
+        let mut page = row![].spacing(12).padding(12);
+        // In a call the room belongs to the picture.
+        if !matches!(self.screen, Screen::Call(_)) {
+            page = page.push(self.rail());
+            if self.place == Place::Calls {
+                page = page.push(self.sidebar.view(sidebar::Free::Yes).map(Message::Sidebar));
+            }
+        }
         let main = match &self.screen {
-            Screen::Home => self.home.view(&self.sidebar.node, &self.studio).map(Message::Home),
+            Screen::Home => self.place_view(),
             Screen::Call(call) => call.view(&self.remote, &self.studio).map(Message::Call),
             Screen::Ended(ended) => ended.view().map(Message::Ended),
         };
-        let mut page = row![].spacing(12).padding(12);
-        // In a call the room belongs to the picture.
-        if free == sidebar::Free::Yes {
-            page = page.push(self.sidebar.view(free).map(Message::Sidebar));
-        }
         let page = container(page.push(main)).width(Fill).height(Fill).style(theme::window);
         let mut layers = stack![page];
         if let Some(incoming) = &self.incoming {
@@ -269,179 +305,4 @@ impl App {
         }
         layers.into()
     }
-
-    fn busy(&self) -> bool {
-        self.placing.is_some() || matches!(&self.screen, Screen::Call(call) if call.info.state != CallState::Ended)
-    }
-
-    fn place(&mut self, target: String, kind: CallKind) {
-        if self.busy() {
-            return;
-        }
-        self.screen = Screen::Home;
-        self.home.failure = None;
-        self.placing = Some(());
-        self.open_devices(kind);
-        self.commander.send(Command::Dial { target, options: options(kind) });
-    }
-
-    fn place_test(&mut self) {
-        if self.busy() || self.home.testing.is_some() {
-            return;
-        }
-        self.cancelled_test = None;
-        self.home.testing = Some("Starting an echo on this machine…".into());
-        self.open_devices(CallKind::Video);
-        self.commander.send(Command::TestCall { options: options(CallKind::Video) });
-    }
-
-    /// Opens what a call of this kind sends. Takes no time: devices open on their own threads.
-    fn open_devices(&mut self, kind: CallKind) {
-        self.studio.set_microphone(Switch::On);
-        if kind == CallKind::Video {
-            self.studio.start_camera();
-        }
-        self.studio.start_microphone();
-        self.studio.start_speaker();
-    }
-
-    fn answer(&mut self, action: incoming::Action) {
-        self.incoming = None;
-        self.ring = None;
-        match action {
-            incoming::Action::Answer(call, kind) => {
-                self.home.failure = None;
-                self.open_devices(kind);
-                self.commander.send(Command::Answer { call, options: options(kind) });
-                self.adopt(call);
-            }
-            incoming::Action::Decline(call) => {
-                self.studio.stop_speaker();
-                self.commander.send(Command::Decline(call));
-            }
-        }
-    }
-
-    fn in_call(&mut self, action: call::Action) {
-        match action {
-            call::Action::SetMicrophone(call, state) => {
-                self.studio.set_microphone(state);
-                self.commander.send(Command::SetMicrophone(call, state));
-            }
-            call::Action::SetCamera(call, state) => {
-                match state {
-                    Switch::On => self.studio.start_camera(),
-                    Switch::Off => {
-                        self.studio.stop_camera();
-                        self.format = None;
-                    }
-                }
-                self.commander.send(Command::SetCamera(call, state));
-            }
-            call::Action::HangUp(call) => self.commander.send(Command::HangUp(call)),
-            call::Action::TakeOver(call) => {
-                let Screen::Call(screen) = &mut self.screen else { return };
-                screen.source = call::Source::Here;
-                let kind = if screen.info.camera == Switch::On { CallKind::Video } else { CallKind::Voice };
-                self.open_devices(kind);
-                self.adopt(call);
-            }
-            call::Action::Devices(message) => self.choose(message),
-            call::Action::None => {}
-        }
-    }
-
-    /// Changes a device; one that is open is replaced at once.
-    fn choose(&mut self, message: devices::Message) {
-        match message {
-            devices::Message::Camera(choice) => {
-                let open = self.studio.camera_status != crate::capture::Status::Off;
-                self.studio.camera_choice = choice;
-                if open {
-                    self.studio.stop_camera();
-                    self.studio.start_camera();
-                }
-            }
-            devices::Message::Microphone(choice) => {
-                let open = self.studio.microphone_status != crate::capture::Status::Off;
-                self.studio.microphone_choice = choice;
-                if open {
-                    self.studio.stop_microphone();
-                    self.studio.start_microphone();
-                }
-            }
-            devices::Message::Speaker(choice) => {
-                let open = self.studio.speaker_status != crate::capture::Status::Off;
-                self.studio.speaker_choice = choice;
-                if open {
-                    self.studio.stop_speaker();
-                    self.studio.start_speaker();
-                    self.playback.use_speaker(self.studio.speaker_input());
-                }
-            }
-        }
-    }
-
-    /// This window sends for a call from now on.
-    fn adopt(&mut self, call: CallId) {
-        self.own = Some(call);
-        self.memory.remember(call);
-        if let Screen::Call(screen) = &mut self.screen
-            && screen.info.id == call
-        {
-            screen.source = call::Source::Here;
-        }
-        if let Some(format) = self.format {
-            self.send_video(call, format);
-        }
-        if self.sound.is_some() {
-            self.send_audio(call);
-        }
-    }
-
-    fn send_video(&mut self, call: CallId, format: VideoFormat) {
-        self.asked = Some(Instant::now());
-        self.commander.send(Command::SendVideo(call, format));
-    }
-
-    fn send_audio(&mut self, call: CallId) {
-        self.asked = Some(Instant::now());
-        self.commander.send(Command::SendAudio(call));
-    }
-
-    fn device(&mut self, notice: Notice) {
-        match (self.studio.handle(notice), self.own) {
-            (Change::VideoReady(format), own) => {
-                self.format = Some(format);
-                if let Some(call) = own {
-                    self.send_video(call, format);
-                }
-            }
-            (Change::SoundReady, own) => {
-                self.sound = Some(());
-                if let Some(call) = own {
-                    self.send_audio(call);
-                }
-            }
-            (Change::SourceGone(medium, gone), _) => tracing::debug!(?medium, %gone, "sending has ended"),
-            (Change::None, _) => {}
-        }
-    }
-
-    /// The call is over for this window: nothing is captured or played any more.
-    fn quiet(&mut self) {
-        self.studio.stop_all();
-        self.playback = Playback::default();
-        self.remote.clear();
-        self.memory.forget();
-        self.own = None;
-        self.receiving = None;
-        self.format = None;
-        self.sound = None;
-    }
-}
-
-fn options(kind: CallKind) -> CallOptions {
-    let camera = if kind == CallKind::Video { Switch::On } else { Switch::Off };
-    CallOptions { kind: Some(kind), camera, ..CallOptions::default() }
 }

@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod capture;
+pub mod chart;
 pub mod link;
 pub mod mock;
 pub mod playback;

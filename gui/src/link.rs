@@ -3,6 +3,7 @@
 
 mod daemon;
 mod echo;
+mod errand;
 mod run;
 
 use std::path::PathBuf;
@@ -10,11 +11,14 @@ use std::path::PathBuf;
 use futures::stream::BoxStream;
 use kith_common::call::{CallInfo, CallOptions, CallStats, Medium, StageReport, Switch};
 use kith_common::client::{AudioReceiver, AudioSender, VideoReceiver, VideoSender};
+use kith_common::diagnostics::{LinkSample, NetworkState};
 use kith_common::failure::Failure;
 use kith_common::ids::CallId;
 use kith_common::media::VideoFormat;
-use kith_common::node::{Identity, NodeStatus, PeerInfo};
+use kith_common::node::{Identity, NodeStatus, PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
+
+pub use errand::{Errand, Job, News};
 
 /// A person cannot press more buttons than this before the first is taken up.
 const COMMANDS: usize = 64;
@@ -44,6 +48,11 @@ pub enum Command {
     SendAudio(CallId),
     /// Subscribes to the peer's pictures and sound.
     Receive(CallId),
+    Start(Job, Errand),
+    /// Calls an errand off; nothing more is heard of it.
+    Cancel(Job),
+    /// What the links to the peers are like, second by second, for as long as somebody looks.
+    FollowLinks(Switch),
 }
 
 impl std::fmt::Debug for Command {
@@ -60,6 +69,9 @@ impl std::fmt::Debug for Command {
             Self::SendVideo(call, format) => write!(f, "SendVideo({call:?}, {})", format.size),
             Self::SendAudio(call) => write!(f, "SendAudio({call:?})"),
             Self::Receive(call) => write!(f, "Receive({call:?})"),
+            Self::Start(job, errand) => write!(f, "Start({job:?}, {errand:?})"),
+            Self::Cancel(job) => write!(f, "Cancel({job:?})"),
+            Self::FollowLinks(state) => write!(f, "FollowLinks({state:?})"),
         }
     }
 }
@@ -81,6 +93,13 @@ pub enum Event {
     /// No daemon; tried again by itself.
     Lost(Failure),
     Peers(Vec<PeerInfo>),
+    /// The listeners as they are now, or why the daemon does not tell.
+    Services(Result<Vec<ServiceInfo>, Failure>),
+    /// How this node is reached, or why the daemon does not tell.
+    Network(Result<NetworkState, Failure>),
+    /// Seconds of what the links are like, oldest first; the first are of the past.
+    Links(Result<Vec<LinkSample>, Failure>),
+    News(Job, News),
     /// A call is new or has changed.
     Call(CallInfo),
     Stage(CallId, StageReport),
@@ -128,6 +147,10 @@ impl std::fmt::Debug for Event {
             Self::Node { .. } => "Node",
             Self::Lost(_) => "Lost",
             Self::Peers(_) => "Peers",
+            Self::Services(_) => "Services",
+            Self::Network(_) => "Network",
+            Self::Links(_) => "Links",
+            Self::News(job, _) => return write!(f, "News({job:?})"),
             Self::Call(info) => return write!(f, "Call({:?}, {:?})", info.id, info.state),
             Self::Stage(call, report) => return write!(f, "Stage({call:?}, {:?})", report.stage),
             Self::Stats(..) => "Stats",

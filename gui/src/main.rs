@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use kith::app::{App, Parts, Streams};
+use kith::app::{App, Parts, Place, Streams};
 use kith::capture::Hardware;
 use kith::link::{Commander, LinkConfig, link};
 use kith::session::Memory;
@@ -39,6 +39,19 @@ enum ScreenName {
     Services,
     Diagnostics,
     Settings,
+}
+
+impl ScreenName {
+    /// `None` for a screen that this version does not have.
+    fn place(self) -> Option<Place> {
+        match self {
+            Self::Call => Some(Place::Calls),
+            Self::Network => Some(Place::Network),
+            Self::Services => Some(Place::Services),
+            Self::Diagnostics => Some(Place::Diagnostics),
+            Self::Chat | Self::Files | Self::Broadcast | Self::Settings => None,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -85,9 +98,10 @@ fn choose_renderer() {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     display()?;
     choose_renderer();
-    if arguments.screen != ScreenName::Call {
+    let place = arguments.screen.place().unwrap_or_else(|| {
         tracing::warn!("this version has no {:?} screen yet; it begins with calls", arguments.screen);
-    }
+        Place::Calls
+    });
     let config = LinkConfig {
         socket: arguments.socket.clone().unwrap_or_else(paths::socket),
         given: arguments.socket.is_some(),
@@ -98,7 +112,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             true => (Hardware::None, Memory::none()),
             false => (Hardware::Real, Memory::beside(&config.socket)),
         };
-        let (app, notices, bell) = App::new(Parts { commander, hardware, memory });
+        let (mut app, notices, bell) = App::new(Parts { commander, hardware, memory });
+        app.place = place;
         let events = match arguments.mock {
             true => mock::link(commands, app.remote.clone()),
             false => link(config.clone(), commands),

@@ -2,6 +2,9 @@
 //! test picture stands in for the peer; the peer that is not connected cannot be reached.
 //! Half a minute after the start somebody calls.
 
+pub mod node;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -12,11 +15,12 @@ use kith_common::call::{
 use kith_common::clock::{MonoTime, unix_ms};
 use kith_common::ids::{CallId, PeerId};
 use kith_common::media::{Size, VideoFormat};
-use kith_common::node::{Identity, NodeStatus, Path, PeerInfo, PeerStatus, ServiceInfo, ServiceState};
+use kith_common::node::{Identity, NodeStatus, Path, PeerInfo, ServiceInfo, ServiceState};
 use kith_common::testsource::TestPicture;
 use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 
-use crate::link::{Command, Event, Test, merge};
+use crate::link::{Command, Errand, Event, Job, Test, merge};
 use crate::widget::video::VideoSlot;
 
 /// How long after the start somebody calls.
@@ -27,7 +31,18 @@ const STEP: Duration = Duration::from_millis(350);
 /// As [`crate::link::link`], with pictures of the peer straight into the window's slot.
 pub fn link(commands: mpsc::Receiver<Command>, remote: VideoSlot) -> BoxStream<'static, Event> {
     let (events, receiver) = mpsc::channel(64);
-    merge(Script { commands, events, remote, calls: 0, pictures: 0 }.run(), receiver)
+    let script = Script {
+        commands,
+        events,
+        remote,
+        calls: 0,
+        pictures: 0,
+        node: node::Scripted::default(),
+        links: Switch::Off,
+        work: JoinSet::new(),
+        jobs: BTreeMap::new(),
+    };
+    merge(script.run(), receiver)
 }
 
 pub fn peer_id(number: u8) -> PeerId {
@@ -64,27 +79,7 @@ pub fn status() -> NodeStatus {
 }
 
 pub fn peers() -> Vec<PeerInfo> {
-    let peer = |number, name: &str, path, rtt_ms: Option<f64>| PeerInfo {
-        peer_id: peer_id(number),
-        name: name.into(),
-        connected: rtt_ms.is_some(),
-        status: if rtt_ms.is_some() { PeerStatus::Connected } else { PeerStatus::Known },
-        path,
-        addresses: Vec::new(),
-        rtt_ms,
-        jitter_ms: Some(1.0),
-        loss: None,
-        agent: "kith/0.1.0".into(),
-        connected_since_unix_ms: unix_ms(),
-        services: Vec::new(),
-        last_seen_unix_ms: unix_ms(),
-    };
-    vec![
-        peer(1, "Ada Lovelace", Some(Path::Lan), Some(0.6)),
-        peer(2, "Alan Turing", Some(Path::Direct), Some(23.0)),
-        peer(3, "Katherine Johnson", Some(Path::Relayed), Some(118.0)),
-        peer(4, "Dennis Ritchie", None, None),
-    ]
+    node::peers_at(0, &[])
 }
 
 /// A call as the daemon would describe it.
@@ -141,6 +136,12 @@ struct Script {
     remote: VideoSlot,
     calls: u8,
     pictures: u64,
+    node: node::Scripted,
+    /// Whether somebody looks at the links.
+    links: Switch,
+    /// Errands that take their time.
+    work: JoinSet<()>,
+    jobs: BTreeMap<Job, AbortHandle>,
 }
 
 impl Script {
@@ -151,8 +152,12 @@ impl Script {
     async fn run(mut self) {
         self.tell(Event::Trying("No daemon was running: starting yours.".into())).await;
         tokio::time::sleep(STEP).await;
-        self.tell(Event::Connected { identity: identity(), status: status() }).await;
-        self.tell(Event::Peers(peers())).await;
+        let status = NodeStatus { services: self.node.services.clone(), ..status() };
+        self.tell(Event::Connected { identity: identity(), status }).await;
+        self.tell(Event::Peers(self.node.peers())).await;
+        self.tell(Event::Services(Ok(self.node.services.clone()))).await;
+        self.tell(Event::Network(Ok(node::network()))).await;
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
         let caller = tokio::time::sleep(FIRST_CALL);
         tokio::pin!(caller);
         let mut called = false;
@@ -161,15 +166,60 @@ impl Script {
                 command = self.commands.recv() => match command {
                     Some(Command::Dial { target, options }) => self.dial(&target, options, Test::No).await,
                     Some(Command::TestCall { options }) => self.dial("", options, Test::Yes).await,
-                    Some(_) => {}
+                    Some(command) => self.aside(command).await,
                     None => return,
                 },
+                _ = seconds.tick() => self.second().await,
                 () = &mut caller, if !called => {
                     called = true;
                     self.ring().await;
                 }
             }
         }
+    }
+
+    /// What is not about calls.
+    async fn aside(&mut self, command: Command) {
+        match command {
+            Command::Start(job, errand) => self.start(job, errand).await,
+            Command::Cancel(job) => {
+                if let Some(handle) = self.jobs.remove(&job) {
+                    handle.abort();
+                }
+            }
+            Command::FollowLinks(state) => {
+                self.links = state;
+                if state == Switch::On {
+                    self.tell(Event::Links(Ok(node::history(unix_ms())))).await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn start(&mut self, job: Job, errand: Errand) {
+        match self.node.obey(&errand) {
+            Some(news) => {
+                self.tell(Event::News(job, news)).await;
+                self.tell(Event::Services(Ok(self.node.services.clone()))).await;
+                self.tell(Event::Peers(self.node.peers())).await;
+            }
+            None => {
+                let handle = self.work.spawn(node::work(job, errand, self.events.clone()));
+                self.jobs.insert(job, handle);
+            }
+        }
+    }
+
+    async fn second(&mut self) {
+        if self.node.tick() {
+            self.tell(Event::Services(Ok(self.node.services.clone()))).await;
+        }
+        self.tell(Event::Peers(self.node.peers())).await;
+        if self.links == Switch::On {
+            self.tell(Event::Links(Ok(node::second(unix_ms() / 1000 * 1000)))).await;
+        }
+        while self.work.try_join_next().is_some() {}
     }
 
     fn next(&mut self, direction: Direction, kind: CallKind, state: CallState) -> CallInfo {

@@ -2,7 +2,29 @@
 
 pub mod call;
 pub mod devices;
+pub mod diagnostics;
 pub mod ended;
 pub mod home;
 pub mod incoming;
+pub mod network;
+pub mod services;
 pub mod sidebar;
+
+use kith_common::call::CallKind;
+use kith_common::ids::PeerId;
+
+use crate::link::{Errand, Job};
+
+/// What the screens about the node want done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    Nothing,
+    Start(Job, Errand),
+    Cancel(Job),
+    Copy(String),
+    /// What is on the clipboard becomes the target to connect to.
+    Paste,
+    Call(PeerId, CallKind),
+    /// Shows what the way to this peer is like.
+    Measure(PeerId),
+}

@@ -1,7 +1,7 @@
 //! The look: colours, type, and the styles of the widgets that screens are made of. Nothing outside names a colour by
 //! its numbers.
 
-use iced::widget::{button, container, pick_list, scrollable, text_input};
+use iced::widget::{button, container, pick_list, progress_bar, scrollable, text_input};
 use iced::{Background, Border, Color, Font, Shadow, Theme, Vector, border, font, overlay};
 
 const fn rgb(r: u8, g: u8, b: u8) -> Color {
@@ -154,6 +154,66 @@ pub fn quiet_button(_: &Theme, status: button::Status) -> button::Style {
     };
     let text_color = if status == button::Status::Hovered { TEXT } else { MUTED };
     button::Style { background, text_color, border: border::rounded(8), ..button::Style::default() }
+}
+
+/// Whether something is the one that is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chosen {
+    Yes,
+    No,
+}
+
+impl From<bool> for Chosen {
+    fn from(chosen: bool) -> Self {
+        if chosen { Self::Yes } else { Self::No }
+    }
+}
+
+/// A place in the navigation.
+pub fn place_button(chosen: Chosen) -> impl Fn(&Theme, button::Status) -> button::Style {
+    move |theme, status| match chosen {
+        Chosen::Yes => button::Style {
+            background: Some(RAISED.into()),
+            text_color: TEXT,
+            border: border::rounded(10),
+            ..button::Style::default()
+        },
+        Chosen::No => button::Style { border: border::rounded(10), ..quiet_button(theme, status) },
+    }
+}
+
+/// A row of a list of which one can be chosen.
+pub fn chosen_button(chosen: Chosen) -> impl Fn(&Theme, button::Status) -> button::Style {
+    move |theme, status| match chosen {
+        Chosen::Yes => button::Style { background: Some(CONTROL.into()), ..row_button(theme, status) },
+        Chosen::No => row_button(theme, status),
+    }
+}
+
+/// A word about a thing, in the colour of its state.
+pub fn pill(colour: Color) -> impl Fn(&Theme) -> container::Style {
+    move |_| container::Style {
+        background: Some(Color { a: 0.16, ..colour }.into()),
+        border: border::rounded(9),
+        ..container::Style::default()
+    }
+}
+
+pub fn progress(_: &Theme) -> progress_bar::Style {
+    progress_bar::Style { background: CONTROL.into(), bar: ACCENT.into(), border: border::rounded(3) }
+}
+
+/// The colours of a chart's lines, told apart on a dark ground.
+pub fn line(hue: usize) -> Color {
+    const LINES: [Color; 6] = [
+        rgb(96, 142, 246),
+        rgb(62, 190, 120),
+        rgb(235, 178, 60),
+        rgb(190, 128, 240),
+        rgb(70, 196, 208),
+        rgb(240, 120, 150),
+    ];
+    LINES[hue % LINES.len()]
 }
 
 pub fn input(_: &Theme, status: text_input::Status) -> text_input::Style {

@@ -1,5 +1,7 @@
 //! What the window says in words: names, figures, and why calls end.
 
+pub mod node;
+
 use std::time::Duration;
 
 use kith_common::call::{CallInfo, CallStats, EndReason, Ending, Stage, Transport};

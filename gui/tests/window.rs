@@ -1,6 +1,9 @@
 //! The window without a display: what is clicked and typed becomes the right command, and what the daemon reports is
 //! shown in words.
 
+#[path = "window/node.rs"]
+mod node;
+
 use iced_test::{Error, Simulator};
 use kith::app::{App, Message, Parts, Screen};
 use kith::capture::{Hardware, Notice};

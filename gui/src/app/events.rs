@@ -6,11 +6,11 @@ use iced::{Task, window};
 use kith_common::call::{CallInfo, CallState, Direction, EndReason, Ending, StageReport};
 use kith_common::ids::CallId;
 
-use super::{App, Message, Screen};
+use super::{App, Message, Place, Screen};
 use crate::link::{Command, Doing, Event, Test};
 use crate::playback::Ring;
 use crate::screen::sidebar::Node;
-use crate::screen::{call, ended, incoming};
+use crate::screen::{call, ended, incoming, network};
 
 /// The stages of two calls; older ones belong to calls that nobody answered.
 const EARLY: usize = 18;
@@ -21,11 +21,15 @@ impl App {
     pub(super) fn heard(&mut self, event: Event) -> Task<Message> {
         match event {
             Event::Trying(what) => self.sidebar.node = Node::Trying(what),
-            Event::Connected { identity, status } | Event::Node { identity, status } => {
+            Event::Connected { identity, status } => {
                 self.sidebar.node = Node::Up { identity, status };
+                self.node_is_back();
             }
+            Event::Node { identity, status } => self.sidebar.node = Node::Up { identity, status },
             Event::Lost(failure) => self.lost(failure),
-            Event::Peers(peers) => self.sidebar.peers = peers,
+            Event::Peers(_) | Event::Services(_) | Event::Network(_) | Event::Links(_) | Event::News(..) => {
+                return self.heard_of_node(event);
+            }
             Event::Call(info) => return self.call_changed(info),
             Event::Stage(id, report) => match &mut self.screen {
                 Screen::Call(call) if call.info.id == id => call.stage(report),
@@ -89,7 +93,14 @@ impl App {
         match (&mut self.screen, doing) {
             (Screen::Call(call), _) => call.trouble = Some(failure),
             (_, Doing::Other) => {}
+            // It is said where it was asked.
+            (_, Doing::Dialing) if self.place == Place::Network => {
+                self.screen = Screen::Home;
+                self.network.outcome = Some(network::Outcome::Bad(failure));
+                self.quiet();
+            }
             _ => {
+                self.place = Place::Calls;
                 self.screen = Screen::Home;
                 self.home.failure = Some(failure);
                 self.quiet();
@@ -144,7 +155,8 @@ impl App {
         self.ring = None;
         self.placing = None;
         self.home.testing = None;
-        self.sidebar.peers.clear();
+        self.sidebar.hear(&[]);
+        self.node_is_lost();
         if let Screen::Call(call) = &self.screen {
             let mut info = call.info.clone();
             info.state = CallState::Ended;

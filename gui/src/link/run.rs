@@ -1,17 +1,18 @@
 //! The task behind the link: one connection after another, and a small task for each thing that goes on over it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kith_common::call::CallState;
+use kith_common::call::{CallState, Switch};
 use kith_common::client::{CallEvent, Client, ClientCall};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::CallId;
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::echo::EchoNode;
-use super::{Command, Doing, Event, LinkConfig, Test, daemon};
+use super::{Command, Doing, Event, Job, LinkConfig, News, Test, daemon, errand};
 
 /// Between two attempts to reach the daemon.
 const RETRY: Duration = Duration::from_millis(500);
@@ -63,8 +64,13 @@ pub async fn run(config: LinkConfig, mut commands: mpsc::Receiver<Command>, even
                 while let Ok(command) = commands.try_recv() {
                     let failure = Failure::new(FailureKind::NoDaemon, "There is no connection to the daemon yet.")
                         .advise("Wait until the node is ready and try again.");
-                    let doing = doing(&command);
-                    let _ = events.send(Event::Failed { doing, failure }).await;
+                    let event = match command {
+                        Command::Start(job, _) => Event::News(job, News::Failed(failure)),
+                        // Asked for again by itself, or of no use any more.
+                        Command::FollowLinks(_) | Command::Cancel(_) => continue,
+                        command => Event::Failed { doing: doing(&command), failure },
+                    };
+                    let _ = events.send(event).await;
                 }
             }
         }
@@ -86,6 +92,10 @@ async fn serve(
     // Everything that goes on over this connection; aborted with it.
     let mut tasks = JoinSet::new();
     let echo = Arc::new(Mutex::new(None));
+    let mut jobs: BTreeMap<Job, AbortHandle> = BTreeMap::new();
+    let mut links: Option<AbortHandle> = None;
+    tasks.spawn(errand::services(client.clone(), events.clone()));
+    tasks.spawn(errand::network(client.clone(), events.clone()));
     tasks.spawn(node(client.clone(), events.clone()));
     tasks.spawn(peers(client.clone(), events.clone()));
     tasks.spawn(calls(client.clone(), events.clone(), Arc::clone(&echo)));
@@ -98,8 +108,28 @@ async fn serve(
                 );
             }
             command = commands.recv() => {
-                let command = command?;
-                tasks.spawn(carry_out(client.clone(), command, events.clone(), Arc::clone(&echo)));
+                match command? {
+                    Command::Start(job, errand) => {
+                        jobs.retain(|_, handle| !handle.is_finished());
+                        jobs.insert(job, tasks.spawn(errand::run(client.clone(), job, errand, events.clone())));
+                    }
+                    Command::Cancel(job) => {
+                        if let Some(handle) = jobs.remove(&job) {
+                            handle.abort();
+                        }
+                    }
+                    Command::FollowLinks(state) => {
+                        if let Some(handle) = links.take() {
+                            handle.abort();
+                        }
+                        if state == Switch::On {
+                            links = Some(tasks.spawn(errand::links(client.clone(), events.clone())));
+                        }
+                    }
+                    command => {
+                        tasks.spawn(carry_out(client.clone(), command, events.clone(), Arc::clone(&echo)));
+                    }
+                }
             }
             Some(done) = tasks.join_next() => {
                 if let Err(error) = done && error.is_panic() {
@@ -177,6 +207,8 @@ async fn obey(
             let _ = events.send(Event::VideoIn(id, pictures)).await;
             Some(Event::AudioIn(id, call.receive_audio().await?))
         }
+        // They have tasks of their own.
+        Command::Start(..) | Command::Cancel(_) | Command::FollowLinks(_) => None,
     })
 }
 

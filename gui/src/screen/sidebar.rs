@@ -7,13 +7,16 @@ use iced::{Alignment, Color, Element, Fill};
 use kith_common::call::CallKind;
 use kith_common::failure::Failure;
 use kith_common::ids::PeerId;
-use kith_common::node::{Identity, NodeStatus, Path, PeerInfo, ServiceState};
+use kith_common::node::{Identity, NodeStatus, Path, PeerInfo, PeerStatus, ServiceState};
 use lucide_icons::Icon;
 
 use crate::theme;
 use crate::widget::avatar::avatar;
 use crate::widget::parts::{dot, heading, icon, labelled, muted, scroll, small};
 use crate::words;
+
+/// Rows that are drawn here; whoever knows more people searches for them in the network screen.
+const PEOPLE: usize = 60;
 
 /// How the daemon does, as far as the window knows.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +55,8 @@ impl Node {
 #[derive(Debug, Clone)]
 pub enum Message {
     CopyTicket,
+    /// More than fit here.
+    Everybody,
     Call(PeerId, CallKind),
 }
 
@@ -59,6 +64,7 @@ pub enum Message {
 pub enum Action {
     None,
     Copy(String),
+    Everybody,
     Place { target: String, kind: CallKind },
 }
 
@@ -73,7 +79,10 @@ pub enum Copied {
 #[derive(Debug, Default)]
 pub struct Sidebar {
     pub node: Node,
+    /// People: who is connected, or has said a name. The rest of a routing table stands in the network screen.
     pub peers: Vec<PeerInfo>,
+    /// How many are known besides.
+    others: usize,
     /// Nodes that are no people: the echoes of test calls.
     pub hidden: BTreeSet<PeerId>,
     pub copied: Copied,
@@ -96,8 +105,17 @@ impl Sidebar {
                 }
                 _ => Action::None,
             },
+            Message::Everybody => Action::Everybody,
             Message::Call(peer, kind) => Action::Place { target: peer.to_string(), kind },
         }
+    }
+
+    /// Takes in who is there.
+    pub fn hear(&mut self, peers: &[PeerInfo]) {
+        let person =
+            |peer: &&PeerInfo| peer.connected || (!peer.name.trim().is_empty() && peer.status != PeerStatus::Blocked);
+        self.peers = peers.iter().filter(person).take(PEOPLE).cloned().collect();
+        self.others = peers.len() - self.peers.len();
     }
 
     pub fn view(&self, free: Free) -> Element<'_, Message> {
@@ -177,8 +195,14 @@ impl Sidebar {
             .align_x(Alignment::Center);
             return container(empty).center_x(Fill).padding([26, 14]).into();
         }
-        let rows = self.shown().map(|peer| person(peer, free));
-        scroll(column(rows).spacing(2))
+        let mut rows = column(self.shown().map(|peer| person(peer, free))).spacing(2);
+        if self.others > 0 {
+            let more =
+                row![icon(Icon::Waypoints, 13.0), text(format!("{} more nodes", self.others)).size(theme::SMALL)];
+            let more = button(more.spacing(9).align_y(Alignment::Center)).padding([9, 12]).width(Fill);
+            rows = rows.push(more.on_press(Message::Everybody).style(theme::quiet_button));
+        }
+        scroll(rows)
     }
 }
 

@@ -62,6 +62,40 @@ pub fn round<'a, Message: Clone + 'a>(
     container(column![disc, muted(label).size(theme::TINY)].spacing(6).align_x(Alignment::Center)).center_x(78).into()
 }
 
+/// A smaller button with an icon and a word, for a place inside a card. Without a message it cannot be pressed.
+pub fn compact<'a, Message: Clone + 'a>(
+    symbol: Icon,
+    label: impl text::IntoFragment<'a>,
+    colour: Color,
+    message: Option<Message>,
+) -> button::Button<'a, Message> {
+    let content = row![icon(symbol, 14.0), text(label).size(13).wrapping(text::Wrapping::None)]
+        .spacing(7)
+        .align_y(Alignment::Center);
+    button(content).padding([7, 12]).on_press_maybe(message).style(theme::filled_button(colour, 8.0))
+}
+
+/// A word about a thing, in the colour of its state.
+pub fn pill<'a, Message: 'a>(colour: Color, word: impl text::IntoFragment<'a>) -> Element<'a, Message> {
+    let content = row![dot(colour), text(word).size(theme::SMALL).wrapping(text::Wrapping::None)]
+        .spacing(7)
+        .align_y(Alignment::Center);
+    container(content).padding([4, 10]).style(theme::pill(colour)).into()
+}
+
+/// Copies `content`; for a moment after that it says so. `copied` is what was copied last.
+pub fn copy<'a, Message: Clone + 'a>(
+    content: &str,
+    copied: Option<&str>,
+    message: fn(String) -> Message,
+) -> Element<'a, Message> {
+    if copied == Some(content) {
+        return container(icon(Icon::Check, 14.0).color(theme::GOOD)).padding(6).into();
+    }
+    let press = button(icon(Icon::Copy, 14.0)).padding(6).on_press(message(content.to_owned()));
+    press.style(theme::quiet_button).into()
+}
+
 /// A bare icon that can be pressed, with its meaning under the pointer.
 pub fn small<'a, Message: Clone + 'a>(symbol: Icon, meaning: &'a str, message: Message) -> Element<'a, Message> {
     let press = button(icon(symbol, 16.0)).padding(8).on_press(message).style(theme::quiet_button);

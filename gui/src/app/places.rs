@@ -1,0 +1,104 @@
+//! The screens about the node: what they wish is done here, and what the daemon tells is handed to them.
+
+use iced::{Element, Task};
+use kith_common::failure::FailureKind;
+
+use super::{App, Message, Place};
+use crate::link::{Command, Event};
+use crate::screen::sidebar::Node;
+use crate::screen::{Wish, network};
+
+impl App {
+    pub(super) fn grant(&mut self, wish: Wish) -> Task<Message> {
+        match wish {
+            Wish::Nothing => {}
+            Wish::Start(job, errand) => self.commander.send(Command::Start(job, errand)),
+            Wish::Cancel(job) => self.commander.send(Command::Cancel(job)),
+            Wish::Copy(content) => return self.copy(content),
+            Wish::Paste => {
+                return iced::clipboard::read().map(|content| Message::Network(network::Message::Pasted(content)));
+            }
+            Wish::Call(peer, kind) => self.dial(peer.to_string(), kind),
+            Wish::Measure(peer) => {
+                self.diagnostics.choose(Some(peer));
+                return self.go(Place::Diagnostics);
+            }
+        }
+        Task::none()
+    }
+
+    pub(super) fn copy(&mut self, content: String) -> Task<Message> {
+        self.copied = Some((std::time::Instant::now(), content.clone()));
+        iced::clipboard::write(content)
+    }
+
+    /// Whether the place that is shown has clocks that go on.
+    pub(super) fn clocks(&self) -> bool {
+        match self.place {
+            Place::Calls => false,
+            Place::Network => self.network.busy(),
+            Place::Services => true,
+            Place::Diagnostics => self.diagnostics.busy(),
+        }
+    }
+
+    pub(super) fn place_view(&self) -> Element<'_, Message> {
+        let node = &self.sidebar.node;
+        let copied = self.copied.as_ref().map(|(_, content)| content.as_str());
+        match self.place {
+            Place::Calls => self.home.view(node, &self.studio).map(Message::Home),
+            Place::Network => self.network.view(node, copied).map(Message::Network),
+            Place::Services => self.services.view(node).map(Message::Services),
+            Place::Diagnostics => self.diagnostics.view(node, copied).map(Message::Diagnostics),
+        }
+    }
+
+    /// What the daemon tells about itself.
+    pub(super) fn heard_of_node(&mut self, event: Event) -> Task<Message> {
+        match event {
+            Event::Peers(peers) => {
+                self.diagnostics.hear_peers(&peers);
+                self.sidebar.hear(&peers);
+                self.network.hear_peers(peers);
+            }
+            Event::Services(told) => {
+                if lost(&told) {
+                    return Task::none();
+                }
+                // The same rows are in the status, where the rest of the window looks; these are newer.
+                if let (Ok(rows), Node::Up { status, .. }) = (&told, &mut self.sidebar.node) {
+                    status.services.clone_from(rows);
+                }
+                self.services.hear(told);
+            }
+            Event::Network(told) if !lost(&told) => self.network.state = Some(told),
+            Event::Links(told) if !lost(&told) => self.diagnostics.hear_links(told),
+            Event::News(job, news) => {
+                self.network.news(job, &news);
+                self.services.news(job, &news);
+                let wish = self.diagnostics.news(job, &news);
+                return self.grant(wish);
+            }
+            _ => {}
+        }
+        Task::none()
+    }
+
+    /// A daemon is there: what is looked at is asked for again.
+    pub(super) fn node_is_back(&mut self) {
+        if self.place == Place::Diagnostics {
+            self.commander.send(Command::FollowLinks(kith_common::call::Switch::On));
+        }
+    }
+
+    pub(super) fn node_is_lost(&mut self) {
+        self.network.lost();
+        self.services.lost();
+        self.diagnostics.lost();
+    }
+}
+
+/// The loss of the daemon is told once, by the link itself.
+fn lost<T>(told: &Result<T, kith_common::failure::Failure>) -> bool {
+    told.as_ref().is_err_and(|failure| failure.kind == FailureKind::NoDaemon)
+}
