@@ -39,7 +39,7 @@ pub async fn run(
     let node = Node::start(&config, data_dir, socket).await?;
     ready(&node.net)?;
     supervisor::ready();
-    let reports = supervisor::report(node.pulse(), &node.media);
+    let reports = supervisor::report(node.pulse(), &node.services);
     tracing::info!(peer = %node.net.peer_id(), socket = %socket.path().display(), "ready");
     change_network_on_signal(&config, &node.media)?;
     while let Order::Reload = signals.next().await {
@@ -56,6 +56,7 @@ struct Node {
     net: Net,
     media: Media,
     calls: Calls,
+    services: Services,
     rpc: rpc::RpcThread,
 }
 
@@ -104,9 +105,9 @@ impl Node {
         let looking = DiagnosticsConfig { bind: config.bind, bandwidth_test: config.bandwidth_test, limits: config.limits };
         let diagnostics = Diagnostics::start(looking, net.clone(), media.clone(), calls.clone(), measurements);
         let listener = socket.listener().context("could not share the socket with the thread that serves it")?;
-        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), services, diagnostics, started };
+        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), services: services.clone(), diagnostics, started };
         let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
-        Ok(Self { net, media, calls, rpc })
+        Ok(Self { net, media, calls, services, rpc })
     }
 
     fn pulse(&self) -> Pulse {

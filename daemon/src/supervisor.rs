@@ -2,19 +2,21 @@
 //! how it does. Used by `node` and `main`. Without a service manager nothing here does anything.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use kith_common::node::{PeerInfo, ServiceInfo, ServiceState};
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::calls::Calls;
-use crate::media::Media;
 use crate::net::Net;
 use crate::rpc;
+use crate::services::Services;
 
 /// Peers come and go in crowds: a new sentence at most this often.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,10 +81,10 @@ impl Drop for Reports {
 }
 
 /// Feeds the watchdog and keeps the sentence current.
-pub fn report(pulse: Pulse, media: &Media) -> Reports {
+pub fn report(pulse: Pulse, services: &Services) -> Reports {
     let mut tasks = Vec::new();
     if std::env::var_os("NOTIFY_SOCKET").is_some() {
-        tasks.push(tokio::spawn(tell_status(pulse.net.clone(), media.clone())));
+        tasks.push(tokio::spawn(tell_status(pulse.net.clone(), services.rows())));
     }
     if let Some(every) = sd_notify::watchdog_enabled() {
         tasks.push(tokio::spawn(feed_watchdog(pulse, every)));
@@ -104,21 +106,17 @@ async fn feed_watchdog(pulse: Pulse, every: Duration) {
     }
 }
 
-async fn tell_status(net: Net, media: Media) {
-    let (mut node, mut services, mut peers) = (net.listener(), media.services(), net.peers());
+async fn tell_status(net: Net, mut services: watch::Receiver<Arc<Vec<ServiceInfo>>>) {
+    let mut peers = net.peers();
     let mut told = String::new();
     loop {
-        let now = {
-            let (node, services) = (node.borrow_and_update(), services.borrow_and_update());
-            status(std::iter::once(&*node).chain(services.iter()), &peers.borrow_and_update())
-        };
+        let now = status(services.borrow_and_update().iter(), &peers.borrow_and_update());
         if now != told {
             notify(&[NotifyState::Status(&now)]);
             told = now;
         }
         tokio::time::sleep(STATUS_INTERVAL).await;
         let changed = tokio::select! {
-            changed = node.changed() => changed,
             changed = services.changed() => changed,
             changed = peers.changed() => changed,
         };

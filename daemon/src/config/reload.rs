@@ -15,6 +15,7 @@ impl Config {
         let Self {
             // Another file would be another daemon, and the tests' own knobs are for the start.
             config_file: _,
+            fixed_ports: _,
             impair: _,
             impair_next: _,
             data_dir,
@@ -23,6 +24,7 @@ impl Config {
             node_port,
             video_port,
             audio_port,
+            taken_port,
             bootstrap,
             mdns,
             upnp,
@@ -31,8 +33,10 @@ impl Config {
             name,
             auto_answer,
             echo,
+            bandwidth_test,
             encoder,
             log,
+            limits,
         } = self;
         let pick = |all: &[(&'static str, bool)]| all.iter().filter(|(_, same)| !same).map(|(key, _)| *key).collect();
         Changes {
@@ -49,12 +53,15 @@ impl Config {
                 ("node_port", *node_port == new.node_port),
                 ("video_port", *video_port == new.video_port),
                 ("audio_port", *audio_port == new.audio_port),
+                ("taken_port", *taken_port == new.taken_port),
                 ("mdns", *mdns == new.mdns),
                 ("upnp", *upnp == new.upnp),
                 ("dht", *dht == new.dht),
                 ("relay", *relay == new.relay),
                 ("echo", *echo == new.echo),
+                ("bandwidth_test", *bandwidth_test == new.bandwidth_test),
                 ("encoder", *encoder == new.encoder),
+                ("limits", *limits == new.limits),
             ]),
         }
     }
