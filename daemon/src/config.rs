@@ -129,7 +129,7 @@ struct File {
 }
 
 /// The keys above; a test holds the two together.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "data_dir",
     "socket",
     "bind",

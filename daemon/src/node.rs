@@ -102,10 +102,12 @@ impl Node {
         let measurements = incoming.measurements.take();
         let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config));
         let services = Services::start(net.clone(), media.clone(), settings, offers);
-        let looking = DiagnosticsConfig { bind: config.bind, bandwidth_test: config.bandwidth_test, limits: config.limits };
+        let looking =
+            DiagnosticsConfig { bind: config.bind, bandwidth_test: config.bandwidth_test, limits: config.limits };
         let diagnostics = Diagnostics::start(looking, net.clone(), media.clone(), calls.clone(), measurements);
         let listener = socket.listener().context("could not share the socket with the thread that serves it")?;
-        let served = rpc::Daemon { net: net.clone(), calls: calls.clone(), services: services.clone(), diagnostics, started };
+        let served =
+            rpc::Daemon { net: net.clone(), calls: calls.clone(), services: services.clone(), diagnostics, started };
         let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
         Ok(Self { net, media, calls, services, rpc })
     }

@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 use super::call::outcome;
 use super::link::no_daemon;
 use super::{Client, Feed, feed, keep};
-use crate::convert::{read_bandwidth, read_failure, read_hop, read_network, read_outcome, read_ping, read_samples, text};
+use crate::convert::{
+    read_bandwidth, read_failure, read_hop, read_network, read_outcome, read_ping, read_samples, text,
+};
 use crate::diagnostics::{BandwidthProgress, BandwidthResult, Hop, LinkSample, NetworkState, PingReply};
 use crate::diagnostics_capnp::{
     bandwidth_observer, bandwidth_outcome, links_observer, network_observer, ping_observer, trace_observer,
@@ -152,7 +154,11 @@ impl ping_observer::Server for PingObserver {
 struct TraceObserver(mpsc::Sender<Hop>);
 
 impl trace_observer::Server for TraceObserver {
-    async fn hop(self: Rc<Self>, params: trace_observer::HopParams, _: trace_observer::HopResults) -> capnp::Result<()> {
+    async fn hop(
+        self: Rc<Self>,
+        params: trace_observer::HopParams,
+        _: trace_observer::HopResults,
+    ) -> capnp::Result<()> {
         self.0.send(read_hop(params.get()?.get_hop()?)?).await.map_err(gone)
     }
 }

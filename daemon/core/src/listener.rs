@@ -72,7 +72,9 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
     /// Another program has it. The next free one, if one was found.
-    Taken { next_free: Option<u16> },
+    Taken {
+        next_free: Option<u16>,
+    },
     /// This program is about to let it go.
     Closing,
     Other,

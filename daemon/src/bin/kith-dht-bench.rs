@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use kith_common::node::MediaPorts;
 use kith_common::target::Target;
+use kith_core::listener::{Begin, TakenPort};
 use kithd::net::{DhtMode, Incoming, Limits, Net, NetConfig, SecretKey, Toggle};
 use tokio::sync::watch;
 
@@ -36,6 +37,8 @@ async fn start(bootstrap: Option<&Net>) -> Result<(Net, Incoming)> {
         key: SecretKey::generate(),
         bind: Some(Ipv4Addr::LOCALHOST.into()),
         port: 0,
+        begin: Begin::Running,
+        taken_port: TakenPort::Wait,
         bootstrap: via.map(|via| via.parse()).transpose()?.into_iter().collect(),
         mdns: Toggle::Off,
         upnp: Toggle::Off,
@@ -45,6 +48,7 @@ async fn start(bootstrap: Option<&Net>) -> Result<(Net, Incoming)> {
         data_dir: None,
         name: "bench".to_owned(),
         media_ports: watch::channel(MediaPorts::default()).1,
+        offered: watch::channel(Vec::new()).1,
     };
     Ok(Net::start(config).await?)
 }

@@ -14,9 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::ask::{Answer, Probe, Questions};
 use super::listening::{self, ORDERS, Ordered, Shared, index, lock};
-use super::params::{
-    Impairment, MediaConfig, MediaListeners, MediaPorts, ReflectorSource, SessionSpec, service_name,
-};
+use super::params::{Impairment, MediaConfig, MediaListeners, MediaPorts, ReflectorSource, SessionSpec, service_name};
 use super::pipeline::{self, MakeCodecs};
 use super::session::Session;
 

@@ -153,11 +153,10 @@ impl Server {
         }
         let shared = &self.shared;
         let bind = shared.config.bind;
-        let opened = socket::open(bind, wanted)
-            .and_then(|socket| {
-                let (reflectors, questions) = (Arc::clone(&shared.reflectors), Arc::clone(&shared.questions));
-                Port::new(socket, *lock(&shared.impairment), reflectors, questions)
-            });
+        let opened = socket::open(bind, wanted).and_then(|socket| {
+            let (reflectors, questions) = (Arc::clone(&shared.reflectors), Arc::clone(&shared.questions));
+            Port::new(socket, *lock(&shared.impairment), reflectors, questions)
+        });
         match opened {
             Ok(port) => {
                 let lease = Lease::first(port);

@@ -39,8 +39,8 @@ pub use ask::{Answer, Probe};
 pub use delivery::Delivered;
 pub use engine::Media;
 pub use params::{
-    AUDIO_PORT, Candidate, CandidateKind, ClockOffset, Impairment, MAX_CANDIDATES, MediaConfig, MediaListeners, MediaPorts,
-    Reflector, ReflectorSource, Role, SessionEvent, SessionSpec, TransportParams, VIDEO_PORT, service_name,
+    AUDIO_PORT, Candidate, CandidateKind, ClockOffset, Impairment, MAX_CANDIDATES, MediaConfig, MediaListeners,
+    MediaPorts, Reflector, ReflectorSource, Role, SessionEvent, SessionSpec, TransportParams, VIDEO_PORT, service_name,
 };
 pub use session::Session;
 pub use stun::binding_request as stun_question;

@@ -390,13 +390,7 @@ impl Port {
         let session = port.inner.next_session.fetch_add(1, Ordering::Relaxed);
         let route = Route { session, inbox };
         port.inner.table().by_fragment.insert(fragment.as_bytes().to_vec(), route.clone());
-        Registration {
-            lease,
-            route,
-            fragment: fragment.as_bytes().to_vec(),
-            sources: HashSet::new(),
-            queries: 0,
-        }
+        Registration { lease, route, fragment: fragment.as_bytes().to_vec(), sources: HashSet::new(), queries: 0 }
     }
 }
 

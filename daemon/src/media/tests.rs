@@ -319,7 +319,11 @@ async fn a_port_that_moves_under_a_call_does_not_cut_it_and_closes_with_it() {
     assert!(refused.message.contains("not listening"), "{refused}");
     a.more(30, 50).await;
     b.session.close().await;
-    let free = async { while std::net::UdpSocket::bind((LOOPBACK, old)).is_err() { tokio::task::yield_now().await } };
+    let free = async {
+        while std::net::UdpSocket::bind((LOOPBACK, old)).is_err() {
+            tokio::task::yield_now().await
+        }
+    };
     timeout(DEADLINE, free).await.expect("the socket closes with its last session");
 }
 

@@ -1,5 +1,6 @@
 //! The task that owns the swarm: takes commands, follows events, keeps the tables, publishes what it knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

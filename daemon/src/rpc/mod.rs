@@ -10,9 +10,9 @@ mod connection;
 mod diagnostics;
 mod media;
 mod node;
-mod services;
 #[doc(hidden)]
 pub mod rehearsal;
+mod services;
 #[cfg(test)]
 mod tests;
 mod watch;

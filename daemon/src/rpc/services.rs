@@ -39,7 +39,11 @@ impl services::Server for ServicesServer {
         Ok(())
     }
 
-    async fn stop(self: Rc<Self>, params: services::StopParams, mut results: services::StopResults) -> capnp::Result<()> {
+    async fn stop(
+        self: Rc<Self>,
+        params: services::StopParams,
+        mut results: services::StopResults,
+    ) -> capnp::Result<()> {
         let outcome = self.0.daemon.services.stop_service(params.get()?.get_name()?.to_str()?).await;
         write_outcome(outcome, results.get().init_outcome());
         Ok(())

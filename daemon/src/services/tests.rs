@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{Services, Settings};
 use crate::media::{Media, MediaConfig};
-use crate::net::{DhtMode, Net, NetConfig, SecretKey, Toggle};
+use crate::net::{DhtMode, Limits, Net, NetConfig, SecretKey, Toggle};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -48,6 +48,8 @@ async fn start(data: &Path, video_port: u16) -> Rig {
         upnp: Toggle::Off,
         dht: DhtMode::Client,
         relay: Toggle::Off,
+        limits: Limits::default(),
+        data_dir: None,
         name: "rig".to_owned(),
         media_ports: media.ports(),
         offered: offered.clone(),

@@ -1,8 +1,8 @@
 //! Every way a call can end or not begin: each has its reason, its exit code, and leaves both nodes ready for the next.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use kith_tests::Daemon;
 
 use crate::calls::{SOON, call, ended, stage};
@@ -137,15 +137,19 @@ fn ten_calls_one_after_another_leave_no_memory_behind() -> Result<()> {
         assert_eq!(ended(&mut call)?["reason"], "local");
         Ok(())
     };
-    // The first two fill the pools and caches that stay.
-    one()?;
-    one()?;
+    // The first ones fill the pools and caches that stay.
+    for _ in 0..4 {
+        one()?;
+    }
     let before = kith_tests::proc::resident_mb(ada.id())?;
     for _ in 0..10 {
         one()?;
     }
-    let after = kith_tests::proc::resident_mb(ada.id())?;
-    // The allocator keeps some pages for the next call; `scripts/bench ten-calls` holds the finer figure.
-    assert!(after - before < 30.0, "{before:.1} MB before, {after:.1} MB after");
+    // The allocator gives pages back a moment after they are free.
+    let deadline = Instant::now() + SOON;
+    while kith_tests::proc::resident_mb(ada.id())? - before >= 10.0 {
+        let after = kith_tests::proc::resident_mb(ada.id())?;
+        ensure!(Instant::now() < deadline, "{before:.1} MB before, {after:.1} MB after");
+    }
     Ok(())
 }

@@ -58,7 +58,11 @@ fn a_taken_port_is_named_with_its_program_and_taken_by_itself_once_it_is_free() 
     let (freed, _) = (Instant::now(), drop(holder));
     let video = watched(&mut watch, "video", "listening", TAKEN_WITHIN)?;
     assert!(freed.elapsed() < TAKEN_WITHIN);
-    assert_eq!((&video["port"], &video["error"], &video["next_try_s"]), (&port.into(), &"".into(), &0.into()), "{video}");
+    assert_eq!(
+        (&video["port"], &video["error"], &video["next_try_s"]),
+        (&port.into(), &"".into(), &0.into()),
+        "{video}"
+    );
     Ok(())
 }
 
@@ -110,8 +114,7 @@ fn a_stopped_audio_service_refuses_voice_calls_in_words_and_a_video_call_goes_on
     assert_eq!(ended(&mut video)?["reason"], "local");
 
     assert_eq!(ben.ask(&["services", "start", "audio"])?["state"], "listening");
-    let (mut voice, _answer) =
-        call(&cem, &ben, &["--voice", "--audio", "test", "--for", "1"], &["--audio", "test"])?;
+    let (mut voice, _answer) = call(&cem, &ben, &["--voice", "--audio", "test", "--for", "1"], &["--audio", "test"])?;
     assert_eq!(ended(&mut voice)?["reason"], "local");
     Ok(())
 }
@@ -135,7 +138,10 @@ fn moving_the_video_port_leaves_a_running_call_alone_and_the_next_call_uses_it()
     stage(&mut caller, "active")?;
     let new = free()?;
     let moved = ben.ask(&["services", "port", "video", &new.to_string()])?;
-    assert_eq!((&moved["state"], &moved["port"], &moved["wanted_port"]), (&"listening".into(), &new.into(), &new.into()));
+    assert_eq!(
+        (&moved["state"], &moved["port"], &moved["wanted_port"]),
+        (&"listening".into(), &new.into(), &new.into())
+    );
     let pictures = |lines: &mut Lines| -> Result<f64> {
         stat(&serde_json::json!({ "stats": lines.wait_json("event", "stats", SOON)? }), "video_received")
     };

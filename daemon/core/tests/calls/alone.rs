@@ -6,7 +6,8 @@ use kith_common::call::{CallKind, CallOptions, CallState, EncoderChoice, EndReas
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
 use kith_core::call::{
-    Action, BookConfig, CONNECT_TIMEOUT, CallBook, Closed, LinkId, MediaEvent, MediaState, RING_TIMEOUT, Signal, Standing,
+    Action, BookConfig, CONNECT_TIMEOUT, CallBook, Closed, LinkId, MediaEvent, MediaState, RING_TIMEOUT, Signal,
+    Standing,
 };
 
 use crate::rig::{id, peer};

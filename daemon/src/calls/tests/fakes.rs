@@ -14,9 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::calls::ports::{Engine, MediaSession, Network, PeerFacts};
 use crate::calls::{CallHandle, CallPolicy, Calls};
-use crate::media::{
-    Candidate, CandidateKind, ClockOffset, MediaListeners, SessionEvent, SessionSpec, TransportParams,
-};
+use crate::media::{Candidate, CandidateKind, ClockOffset, MediaListeners, SessionEvent, SessionSpec, TransportParams};
 use crate::net::{Incoming, Stream};
 
 /// Longer than anything here takes on a loaded machine.
