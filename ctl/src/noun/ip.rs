@@ -1,7 +1,7 @@
 //! `ip`: what this node's addresses are, and whether it can be called.
 
 use kith_common::client::Client;
-use kith_common::diagnostics::NetworkState;
+use kith_common::diagnostics::{NetworkState, PortMapping};
 use serde_json::json;
 
 use crate::cli::IpArguments;
@@ -52,14 +52,13 @@ fn text(state: &NetworkState) -> String {
         let what = format!("{} ({}), as {peers} see it", seen.service, name(seen.transport));
         rows.push(cells(["observed", &seen.address, &what]));
     }
-    for relay in &state.relay {
-        rows.push(cells(["relay", &relay.address, ""]));
-    }
-    for mapping in &state.mappings {
-        rows.push(cells(["mapping", &mapping.external, &format!("to {} ({})", mapping.internal, mapping.protocol)]));
-    }
     let sentence = if state.meaning.is_empty() { "Too early to tell: ask again in a second." } else { &state.meaning };
-    format!("{sentence}\n\n{}", table(&rows))
+    // Multiaddrs are too long for a column that others share.
+    let relays = state.relay.iter().map(|relay| format!("relay      {}", relay.address));
+    let mapping = |one: &PortMapping| format!("mapping    {} to {} ({})", one.external, one.internal, one.protocol);
+    let lines: Vec<String> =
+        std::iter::once(table(&rows)).chain(relays).chain(state.mappings.iter().map(mapping)).collect();
+    format!("{sentence}\n\n{}", lines.join("\n"))
 }
 
 #[cfg(test)]

@@ -97,7 +97,9 @@ pub fn nat(facts: &Facts) -> Nat {
     let verdict = |sockets: &[Socket]| {
         // By socket and family: a router treats IPv6 otherwise than IPv4.
         let mut views: BTreeMap<(Socket, bool), (BTreeSet<SocketAddr>, BTreeSet<SocketAddr>)> = BTreeMap::new();
-        for observation in facts.observations.iter().filter(|seen| sockets.contains(&seen.socket)) {
+        // What stays on this machine meets no router.
+        let outside = |seen: &&Observation| sockets.contains(&seen.socket) && !seen.seen.ip().is_loopback();
+        for observation in facts.observations.iter().filter(outside) {
             let translated = !facts.local.contains(&observation.seen.ip());
             // Who is on the same network sees the inside, and says nothing about what is outside.
             if translated || scope(observation.observer.ip()) == "global" {
@@ -250,6 +252,15 @@ mod tests {
         let facts = home(vec![
             seen(Socket::Video, "10.1.0.3:9996", "10.1.0.2:9996"),
             seen(Socket::Video, "10.1.0.4:9996", "10.1.0.2:9996"),
+        ]);
+        assert_eq!(nat(&facts), Nat::Unknown);
+    }
+
+    #[test]
+    fn loopback_has_no_router() {
+        let facts = home(vec![
+            seen(Socket::Video, "127.0.0.1:4000", "127.0.0.1:9996"),
+            seen(Socket::Video, "127.0.0.1:4001", "127.0.0.1:9996"),
         ]);
         assert_eq!(nat(&facts), Nat::Unknown);
     }

@@ -170,7 +170,7 @@ pub fn text(facts: &Facts<'_>) -> String {
     let _ = network(&mut out, facts.network, &mut mask);
     let _ = peers(&mut out, facts.peers, &mut mask);
     let _ = calls(&mut out, facts.calls, &mut mask);
-    out
+    out.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 fn node(out: &mut String, facts: &Facts<'_>, own: &str) -> std::fmt::Result {

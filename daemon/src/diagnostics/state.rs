@@ -50,7 +50,7 @@ impl State {
             outside,
             outside_for: self.outside_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
             confirmed: standing.confirmed.iter().map(ToString::to_string).collect(),
-            relays: standing.relays.len(),
+            relays: standing.relays.iter().map(|place| &place.relay).collect::<BTreeSet<_>>().len(),
         };
         let verdict = reach::verdict(&facts);
         let address = |(interface, ip): (String, IpAddr)| LocalAddress {

@@ -73,10 +73,6 @@ impl Reach {
         self.next.map(|(at, _)| at)
     }
 
-    pub fn confirmed(&self) -> impl Iterator<Item = &Multiaddr> {
-        self.confirmed.iter()
-    }
-
     pub fn is_bootstrap(&self, peer: &PeerId) -> bool {
         self.bootstrap.iter().any(|node| address::last_peer(node).as_ref() == Some(peer))
     }

@@ -33,7 +33,7 @@ pub struct Standing {
     pub seen: Vec<Seen>,
     pub relays: Vec<RelayAddress>,
     pub mappings: Vec<PortMapping>,
-    /// Outside addresses that were confirmed by dialing back or by the router.
+    /// Outside addresses that were confirmed by dialing back, by the router, or by the configuration.
     pub confirmed: Vec<SocketAddr>,
     pub dht_server: bool,
 }
@@ -91,7 +91,9 @@ impl Task {
             internal: internal.to_string(),
             protocol: "upnp".to_owned(),
         });
-        let mut confirmed: Vec<SocketAddr> = self.reach.confirmed().filter_map(address::socket).collect();
+        // Those of a relay are its own word: it was switched on by hand. A relayed address has no socket.
+        let external = self.swarm.external_addresses().filter(|a| address::is_shareable(a, self.loopback_node));
+        let mut confirmed: Vec<SocketAddr> = external.filter_map(address::socket).collect();
         confirmed.sort_unstable();
         confirmed.dedup();
         let standing = Standing {
