@@ -205,8 +205,9 @@ fn a_node_that_starts_without_a_network_joins_when_there_is_one() -> Result<()> 
     net.exec("hostA", &["ip", "route", "add", "default", "via", "10.1.0.1"])?;
     connected(&ada, &relay.peer)?;
     // And has another address some time later.
-    net.exec("hostA", &["ip", "addr", "add", "10.1.0.7/24", "dev", "eth0"])?;
     net.exec("hostA", &["ip", "addr", "del", "10.1.0.2/24", "dev", "eth0"])?;
+    net.exec("hostA", &["ip", "addr", "add", "10.1.0.7/24", "dev", "eth0"])?;
+    net.exec("hostA", &["ip", "route", "replace", "default", "via", "10.1.0.1"])?;
     let end = Instant::now() + SOON;
     loop {
         let addresses = ada.ask(&["id"])?["addresses"].to_string();
