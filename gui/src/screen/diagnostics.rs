@@ -266,7 +266,7 @@ impl Diagnostics {
         let head = head.spacing(12).align_y(Alignment::Center);
         let told = self.told(node);
         // What the title, the notice, the frames and the gaps between them take.
-        let taken = if told.is_some() { 358.0 } else { 288.0 };
+        let taken = if told.is_some() { 334.0 } else { 262.0 };
         let height = if wide { ((size.height - taken) / 3.0).max(MIN_HEIGHT) } else { MIN_HEIGHT };
         let plots = column![
             self.bandwidth.view("Bandwidth", "Nothing has been sent or received yet.", height),

@@ -215,7 +215,7 @@ impl Services {
         let about = muted(
             "Everything starts with your node and keeps trying. Each can be stopped and moved without the others.",
         );
-        page = page.push(column![head, about.size(13)].spacing(6));
+        page = page.push(container(column![head, about.size(13)].spacing(6)).padding(iced::Padding::ZERO.bottom(8)));
         match node {
             Node::Lost(failure) => {
                 let (sentence, advice) = words::node::failure(failure);

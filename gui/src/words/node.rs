@@ -133,7 +133,7 @@ fn span(seconds: i64) -> String {
 /// A service's name for people, and what it is for.
 pub fn service(name: &str) -> (&str, &'static str) {
     match name {
-        "node" => ("Node", "The connection to everybody: signalling, chat, files and the routing table"),
+        "node" => ("Node", "Signalling, chat, files and the routing table"),
         "video" => ("Video calls", "Picture and sound of video calls"),
         "audio" => ("Voice calls", "Sound of voice calls"),
         "chat" => ("Chat", "Messages, over the node's connections"),

@@ -104,9 +104,9 @@ impl Run {
         match self.tool {
             Tool::Ping => {
                 let answered = self.replies.iter().map(|reply| reply.sequence).collect::<BTreeSet<_>>().len();
-                (Some(answered as f32 / PINGS as f32), format!("Pinging {}: {answered} of {PINGS}", self.who))
+                (Some(answered as f32 / PINGS as f32), format!("Pinging: {answered} of {PINGS}"))
             }
-            Tool::Trace => (None, format!("Asking the routers on the way to {}", self.who)),
+            Tool::Trace => (None, "Asking the routers on the way".to_owned()),
             Tool::Bandwidth => match self.progress {
                 Some(progress) if progress.total > 0 => {
                     let share = progress.done as f32 / progress.total as f32;

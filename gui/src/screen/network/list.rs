@@ -192,6 +192,7 @@ enum Columns {
     Few,
 }
 
+const FACE: f32 = 32.0;
 const PATH: f32 = 66.0;
 const LATENCY: f32 = 66.0;
 const JITTER: f32 = 60.0;
@@ -217,6 +218,10 @@ fn heading<'a>(name: &'a str, count: usize) -> Element<'a, Message> {
     container(words.align_y(Alignment::Center)).height(LINE).padding([8, 6]).align_y(Alignment::End).into()
 }
 
+fn symbol(status: PeerStatus) -> Icon {
+    if status == PeerStatus::Blocked { Icon::Ban } else { Icon::Waypoints }
+}
+
 /// A colour for how well a peer is connected.
 pub fn colour(peer: &PeerInfo) -> Color {
     match peer.status {
@@ -225,7 +230,7 @@ pub fn colour(peer: &PeerInfo) -> Color {
         _ if !peer.connected => theme::OFF,
         _ => match (peer.rtt_ms, peer.loss) {
             (_, Some(loss)) if loss > 0.03 => theme::FAIR,
-            (Some(rtt), _) if rtt >= 150.0 => theme::FAIR,
+            (Some(rtt), _) if rtt >= 80.0 => theme::FAIR,
             _ => theme::GOOD,
         },
     }
@@ -252,8 +257,15 @@ fn peer(peer: &PeerInfo, selected: Option<PeerId>, columns: Columns, now: i64) -
         cell(text(words).size(13).color(colour).wrapping(text::Wrapping::None), width)
     };
     let path = peer.path.map_or("–", words::node::path).to_owned();
-    let key = id.to_string();
-    let name = row![avatar(&name, &key, 32.0), container(who).width(Fill).clip(true)].spacing(10).width(Fill);
+    // Initials of a number say nothing.
+    let face: Element<'_, Message> = match peer.name.trim().is_empty() {
+        true => container(icon(symbol(peer.status), 15.0).color(theme::MUTED))
+            .center(FACE)
+            .style(theme::disc(theme::CONTROL, FACE))
+            .into(),
+        false => avatar(&name, &id.to_string(), FACE),
+    };
+    let name = row![face, container(who).width(Fill).clip(true)].spacing(10).width(Fill);
     let mut line =
         row![name.align_y(Alignment::Center), figure(path, PATH), figure(words::node::latency(peer.rtt_ms), LATENCY)];
     if columns == Columns::All {
