@@ -2,7 +2,7 @@
 //! only devices there are, called "Loop") work, keep their pace and their time-stamps. Panics with what does not.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kith_capture::{Devices, EchoReference, Microphone, MicrophoneEvent, Processing, Speaker, SpeakerEvent};
 use kith_common::clock::MonoTime;
@@ -29,7 +29,14 @@ fn purity(samples: &[i16]) -> f32 {
 }
 
 fn main() {
-    let devices = Devices::list();
+    // A sound server that has just started, on a busy machine, may not have told of them yet.
+    let start = Instant::now();
+    let devices = loop {
+        let devices = Devices::list();
+        if !devices.microphones.is_empty() || start.elapsed() > SOON {
+            break devices;
+        }
+    };
     assert_eq!(devices.microphones.iter().map(|device| device.name.as_str()).collect::<Vec<_>>(), ["Loop"]);
     assert_eq!(devices.speakers.len(), 1, "{devices:?}");
 

@@ -73,7 +73,7 @@ mod tests {
     fn what_comes_at_once_is_shown_at_twice_the_speed_until_it_has_caught_up() {
         // The second picture was lost and came again 130 ms late, with three others.
         let shown = shown_ms(&[20, 180, 180, 180, 180, 186, 219]);
-        assert_eq!(shown, [20, 180, 196, 213, 230, 246, 263]);
+        assert_eq!(shown, [20, 180, 196, 213, 229, 246, 263]);
         let later = shown_ms(&[20, 180, 180, 180, 180, 186, 219, 253, 286, 320, 353]);
         assert_eq!(later[10], 353, "and then nothing is held any more");
     }

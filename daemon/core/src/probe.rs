@@ -206,13 +206,13 @@ mod tests {
     #[test]
     fn a_link_that_loses_5_percent_one_way_shows_5_percent_in_that_direction_only() {
         let (mut there, mut back) = (0.0, 0.0);
-        for seed in 1..=20 {
-            let loss = probe(link(0.05, seed), link(0.0, 100 + seed), 120).loss.expect("probed for two minutes");
+        for seed in 1..=100 {
+            let loss = probe(link(0.05, seed), link(0.0, 1000 + seed), 120).loss.expect("probed for two minutes");
             assert!(loss.back < 0.001, "seed {seed}: {loss:?}");
-            there += loss.there / 20.0;
-            let loss = probe(link(0.0, seed), link(0.05, 100 + seed), 120).loss.expect("probed for two minutes");
+            there += loss.there / 100.0;
+            let loss = probe(link(0.0, seed), link(0.05, 1000 + seed), 120).loss.expect("probed for two minutes");
             assert!(loss.there < 0.001, "seed {seed}: {loss:?}");
-            back += loss.back / 20.0;
+            back += loss.back / 100.0;
         }
         assert!((there - 0.05).abs() < 0.01 && (back - 0.05).abs() < 0.01, "{there} {back}");
     }
@@ -221,7 +221,7 @@ mod tests {
     fn loss_both_ways_is_told_apart() {
         let mut sum = Loss { there: 0.0, back: 0.0 };
         for seed in 1..=20 {
-            let loss = probe(link(0.20, seed), link(0.02, 100 + seed), 120).loss.expect("probed for two minutes");
+            let loss = probe(link(0.20, seed), link(0.02, 1000 + seed), 120).loss.expect("probed for two minutes");
             sum = Loss { there: sum.there + loss.there / 20.0, back: sum.back + loss.back / 20.0 };
         }
         assert!((sum.there - 0.20).abs() < 0.02 && (sum.back - 0.02).abs() < 0.01, "{sum:?}");

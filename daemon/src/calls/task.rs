@@ -189,6 +189,10 @@ impl<N: Network, E: Engine> Task<N, E> {
     // ---- what clients ask
 
     fn handle_command(&mut self, command: Command) {
+        // Who stopped a service and then calls means what is so now.
+        if self.listeners.has_changed().unwrap_or(false) {
+            self.services_changed();
+        }
         match command {
             Command::Dial { handle, publish, target, options } => self.dial(handle, publish, target, options),
             Command::Answer { id, options, reply } => {

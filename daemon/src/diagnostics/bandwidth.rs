@@ -104,6 +104,11 @@ impl Taken {
     }
 }
 
+/// What is moved at once of so many bytes that are left.
+fn chunk(left: u64) -> usize {
+    usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)
+}
+
 /// Receives until it has been long enough, from the first byte on.
 async fn take(from: &mut (impl AsyncRead + Unpin), wish: Wish, mut told: impl FnMut(Taken)) -> std::io::Result<Taken> {
     let mut buffer = vec![0; CHUNK];
@@ -111,8 +116,9 @@ async fn take(from: &mut (impl AsyncRead + Unpin), wish: Wish, mut told: impl Fn
     let mut taken = Taken::default();
     let mut started: Option<Instant> = None;
     while taken.bytes < wish.bytes {
+        let room = chunk(wish.bytes - taken.bytes);
         let patience = started.map_or(PATIENCE, |started| wish.length().saturating_sub(started.elapsed()));
-        match tokio::time::timeout(patience, from.read(&mut buffer)).await {
+        match tokio::time::timeout(patience, from.read(&mut buffer[..room])).await {
             Ok(Ok(0)) => break,
             Ok(read) => {
                 let start = *started.get_or_insert_with(Instant::now);
@@ -142,7 +148,7 @@ async fn give(to: &mut (impl AsyncWrite + Unpin), wish: Wish, mut told: impl FnM
     let all = async {
         let mut sent = 0;
         while sent < wish.bytes {
-            let wrote = to.write(&buffer).await?;
+            let wrote = to.write(&buffer[..chunk(wish.bytes - sent)]).await?;
             if wrote == 0 {
                 break;
             }
