@@ -1,10 +1,11 @@
 //! Measures how long a network of so many nodes takes to say where a peer id is reached: nodes in one process, on
 //! loopback, that all know one of them.
 //!
-//! `kith-dht-bench [NODES]` prints one JSON line.
+//! `kith-dht-bench [NODES]` prints one JSON line. `kith-dht-bench --join ADDRESS NODES` connects so many nodes to another
+//! program's, says so, and stays until it is killed.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -25,17 +26,27 @@ const LOOKUPS: usize = 100;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let nodes = std::env::args().nth(1).map_or(Ok(20), |nodes| nodes.parse()).context("NODES is a number")?;
-    measure(nodes).await
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |text: &String| text.parse().context("NODES is a number");
+    match arguments.as_slice() {
+        [] => measure(20).await,
+        [nodes] => measure(number(nodes)?).await,
+        [join, address, nodes] if join == "--join" => join_and_stay(address, number(nodes)?).await,
+        _ => anyhow::bail!("kith-dht-bench [NODES] | kith-dht-bench --join ADDRESS NODES"),
+    }
 }
 
 async fn start(bootstrap: Option<&Net>) -> Result<(Net, Incoming)> {
     let via = bootstrap.and_then(|net| net.identity().borrow().addresses.first().cloned());
+    start_at(Some(Ipv4Addr::LOCALHOST.into()), via).await
+}
+
+async fn start_at(bind: Option<IpAddr>, via: Option<String>) -> Result<(Net, Incoming)> {
     // All come from one address here.
     let limits = Limits { incoming_per_second: 10_000, dials_per_second: 10_000, ..Limits::default() };
     let config = NetConfig {
         key: SecretKey::generate(),
-        bind: Some(Ipv4Addr::LOCALHOST.into()),
+        bind,
         port: 0,
         begin: Begin::Running,
         taken_port: TakenPort::Wait,
@@ -51,6 +62,20 @@ async fn start(bootstrap: Option<&Net>) -> Result<(Net, Incoming)> {
         offered: watch::channel(Vec::new()).1,
     };
     Ok(Net::start(config).await?)
+}
+
+async fn join_and_stay(address: &str, count: usize) -> Result<()> {
+    let mut nodes = Vec::new();
+    for _ in 0..count {
+        let node = start_at(None, Some(address.to_owned())).await?;
+        let mut peers = node.0.peers();
+        let joined =
+            peers.wait_for(|rows| rows.iter().any(|row| row.connected && address.ends_with(&row.peer_id.to_string())));
+        tokio::time::timeout(JOIN_WITHIN, joined).await.context("a node did not join")??;
+        nodes.push(node);
+    }
+    println!("{}", serde_json::json!({ "joined": nodes.len() }));
+    std::future::pending().await
 }
 
 async fn measure(count: usize) -> Result<()> {

@@ -5,6 +5,7 @@ mod diagnostics;
 mod discovery;
 mod endings;
 mod hostile;
+mod matrix;
 mod nat;
 mod node;
 mod python;

@@ -15,15 +15,27 @@ pub struct Figure {
     limit: Limit,
     /// Shown in place of the number.
     text: Option<String>,
+    shape: Shape,
+}
+
+enum Shape {
+    Row,
+    /// Text after the rows.
+    Table,
 }
 
 impl Figure {
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit, limit: Limit::None, text: None }
+        Self { name: name.into(), value, unit, limit: Limit::None, text: None, shape: Shape::Row }
     }
 
     pub fn text(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { text: Some(text.into()), ..Self::new(name, f64::NAN, "") }
+    }
+
+    /// A table of its own, in Markdown; the last figure of the last row.
+    pub fn table(text: String) -> Self {
+        Self { shape: Shape::Table, ..Self::text("table", text) }
     }
 
     pub fn at_most(mut self, limit: f64) -> Self {
@@ -45,6 +57,9 @@ impl Figure {
     }
 
     pub fn row(&self, row: &str) -> String {
+        if let (Shape::Table, Some(text)) = (&self.shape, &self.text) {
+            return format!("\n{}", text.trim_end());
+        }
         let number = |value: f64| {
             let digits = if value.abs() >= 100.0 {
                 0

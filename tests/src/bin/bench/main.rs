@@ -8,6 +8,8 @@ mod calls;
 mod core_cost;
 mod dht;
 mod figure;
+mod nat;
+mod peers;
 mod small;
 
 use std::io::Write as _;
@@ -28,8 +30,12 @@ const ROWS: &[Row] = &[
     ("rpc", "720p pictures over the Unix socket, 30 a second each way", small::rpc),
     ("dht", "a peer id resolved through the DHT: 20, 50 and 100 nodes in one process", dht::resolve),
     ("idle", "a daemon with nothing to do, 20 s", small::idle),
+    ("idle-50", "a daemon with 50 connected peers and nothing to do, 20 s", peers::idle_50),
+    ("reconnect", "killed, restarted, connected again, 10 times", peers::reconnect),
+    ("lan", "two nodes on one local network see each other, 5 times", peers::lan),
     ("ten-calls", "memory before and after ten calls", small::ten_calls),
     ("core", "the cost of a decision", small::core),
+    ("nat", "every two kinds of homes; KITH_NAT_TRIES=10 KITH_NAT_HOLD=60 for the full run of 45 min", nat::matrix),
 ];
 
 fn main() -> Result<()> {
