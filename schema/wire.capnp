@@ -16,6 +16,10 @@ struct Hello @0xb7c1f0a2d3e40080 {
   # "ip:port" that the sender sees the receiver at.
   services @6 :List(Text);
   # What the sender offers now: "video audio chat files broadcast", those that listen.
+  instance @7 :UInt64;
+  # Drawn when the sender started ..
+  sequence @8 :UInt64;
+  # .. and counted since: of two hellos of one instance that overtake each other the later is true.
 }
 
 enum Kind @0xb7c1f0a2d3e40081 { unspecified @0; voice @1; video @2; }

@@ -21,6 +21,20 @@ const MAX_SERVICE_CHARS: usize = 32;
 /// Told in one message of one packet; whoever takes longer is not going to.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Which of two hellos of one node is the later: they travel on streams of their own and may overtake each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    /// Of the process that sent it.
+    pub instance: u64,
+    pub sequence: u64,
+}
+
+impl Order {
+    pub fn is_older_than(self, other: Self) -> bool {
+        self.instance == other.instance && self.sequence < other.sequence
+    }
+}
+
 /// One hello.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Hello {
@@ -31,6 +45,7 @@ pub(super) struct Hello {
     pub services: Vec<String>,
     /// Where the sender sees the receiver.
     pub observed: Option<SocketAddr>,
+    pub order: Order,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +102,8 @@ fn encode(hello: &Hello) -> Vec<u8> {
     for (index, service) in (0..).zip(services) {
         list.set(index, service.as_str());
     }
+    root.set_instance(hello.order.instance);
+    root.set_sequence(hello.order.sequence);
     if let Some(observed) = hello.observed {
         root.set_observed_address(observed.to_string());
     }
@@ -105,6 +122,7 @@ fn decode(bytes: &[u8]) -> capnp::Result<Hello> {
         agent: tidy(root.get_agent()?.to_str()?, MAX_AGENT_CHARS),
         media_ports: MediaPorts { video: root.get_video_port(), audio: root.get_audio_port() },
         observed: root.get_observed_address()?.to_str()?.parse().ok(),
+        order: Order { instance: root.get_instance(), sequence: root.get_sequence() },
     })
 }
 
@@ -119,7 +137,17 @@ mod tests {
             media_ports: MediaPorts { video: 9996, audio: 9998 },
             services: vec!["video".to_owned(), "audio".to_owned()],
             observed: "203.0.113.5:9999".parse().ok(),
+            order: Order { instance: 7, sequence: 3 },
         }
+    }
+
+    #[test]
+    fn a_hello_that_was_overtaken_is_told_from_one_of_a_new_start() {
+        let order = |instance, sequence| Order { instance, sequence };
+        assert!(order(7, 2).is_older_than(order(7, 3)));
+        assert!(!order(7, 3).is_older_than(order(7, 2)) && !order(8, 0).is_older_than(order(7, 3)));
+        // Nodes from before there was an order send zeros.
+        assert!(!order(0, 0).is_older_than(order(0, 0)));
     }
 
     #[tokio::test]

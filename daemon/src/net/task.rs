@@ -109,6 +109,7 @@ pub(super) struct Task {
     pub standing: Tracker,
     /// Hellos under way; each ends with what it has read, if it was reading.
     pub hellos: JoinSet<Option<(PeerId, Hello)>>,
+    hello_order: hello::Order,
     name: String,
     media_ports: watch::Receiver<MediaPorts>,
     offered: watch::Receiver<Vec<String>>,
@@ -148,6 +149,7 @@ impl Task {
             measurements,
             standing: Tracker::default(),
             hellos: JoinSet::new(),
+            hello_order: hello::Order { instance: rand::random(), sequence: 0 },
             name: config.name,
             media_ports: config.media_ports,
             offered: config.offered,
@@ -315,7 +317,9 @@ impl Task {
             media_ports: *self.media_ports.borrow_and_update(),
             services: self.offered.borrow_and_update().clone(),
             observed: address::socket(&connection.address),
+            order: self.hello_order,
         };
+        self.hello_order.sequence += 1;
         let (sender, opening) = oneshot::channel();
         let connection = connection.id;
         self.swarm.behaviour_mut().streams.open(peer, connection, Protocol::Hello, sender);
@@ -345,6 +349,9 @@ impl Task {
     fn hello_done(&mut self, read: Option<(PeerId, Hello)>) {
         let Some((peer, hello)) = read else { return };
         let Some(entry) = self.table.get_mut(&peer) else { return };
+        if entry.hello.as_ref().is_some_and(|known| hello.order.is_older_than(known.order)) {
+            return;
+        }
         tracing::debug!(%peer, observed = ?hello.observed, "said hello");
         self.book.named(&peer, &hello.name);
         entry.hello = Some(hello);
