@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kith_common::call::Medium;
+use kith_common::clock::MonoTime;
 use kith_common::ids::CallId;
 use kith_core::rate::{RateConfig, RateController, SKIP_AGE};
 use str0m::Rtc;
@@ -92,7 +93,7 @@ pub struct Control {
     /// Pictures are undecodable until the next key frame.
     broken: bool,
     asked: Option<Instant>,
-    /// RTP time and transit of the newest sound with a capture time.
+    /// RTP time and capture time (on the peer's clock, in microseconds) of the newest sound that had one.
     sound: Option<(u64, i64)>,
     pts: [Option<Pt>; 2],
 }
@@ -221,10 +222,17 @@ impl Control {
 
     /// A picture or a packet of sound. Returns its transit (arrival minus capture, in microseconds on the two clocks):
     /// as given, or found by the time-stamps of sound, since what RED has rebuilt has no extension of its own.
-    pub fn handle_media(&mut self, medium: Medium, transit: Option<i64>, data: &MediaData, key: bool) -> Option<i64> {
+    pub fn handle_media(
+        &mut self,
+        medium: Medium,
+        transit: Option<i64>,
+        arrived: MonoTime,
+        data: &MediaData,
+        key: bool,
+    ) -> Option<i64> {
         let now = data.network_time;
         let transit = match medium {
-            Medium::Audio => self.sound_transit(transit, data.time.numer()),
+            Medium::Audio => self.sound_transit(transit, arrived, data.time.numer()),
             Medium::Video => {
                 self.handle_picture_at(Instant::now());
                 if key {
@@ -251,15 +259,17 @@ impl Control {
         }
     }
 
-    fn sound_transit(&mut self, transit: Option<i64>, time: u64) -> Option<i64> {
+    fn sound_transit(&mut self, transit: Option<i64>, arrived: MonoTime, time: u64) -> Option<i64> {
+        let arrived = arrived.micros().cast_signed();
         if let Some(transit) = transit {
-            self.sound = Some((time, transit));
+            self.sound = Some((time, arrived.saturating_sub(transit)));
             return Some(transit);
         }
-        let (known_time, known) = self.sound?;
-        // Rebuilt sound came with a later packet: it was on its way for longer by what lies between them.
-        let samples = i64::try_from(known_time).ok()?.checked_sub(i64::try_from(time).ok()?)?;
-        Some(known.saturating_add(samples.saturating_mul(1000) / 48))
+        // Rebuilt from a packet that came later, and told before it: its own capture time follows from the RTP clock, and it
+        // has arrived only now. Taking it for quicker than any other would show a queue for as long as that is remembered.
+        let (known_time, captured) = self.sound?;
+        let samples = i64::try_from(time).ok()?.checked_sub(i64::try_from(known_time).ok()?)?;
+        Some(arrived.saturating_sub(captured.saturating_add(samples.saturating_mul(1000) / 48)))
     }
 
     /// Of all that came; 0 before the first.
@@ -379,6 +389,19 @@ mod tests {
             control.apply_estimate(now + Duration::from_secs(second));
         }
         assert_eq!(control.estimate_bps(), 2_000_000);
+    }
+
+    #[test]
+    fn sound_that_was_rebuilt_is_never_quicker_than_what_it_came_with() {
+        let mut control = control();
+        let at = |ms: u64| MonoTime(5_000_000 + ms * 1000);
+        assert_eq!(control.sound_transit(Some(25_000), at(25), 0), Some(25_000));
+        // The packets of 20 and 40 ms are lost, and rebuilt from that of 60 ms, which takes 25 ms as well.
+        let rebuilt = [960, 1920].map(|time| control.sound_transit(None, at(85), time));
+        assert_eq!(rebuilt, [Some(65_000), Some(45_000)]);
+        assert_eq!(control.sound_transit(Some(25_000), at(85), 2880), Some(25_000));
+        // And one that is told after it.
+        assert_eq!(control.sound_transit(None, at(86), 1920), Some(46_000));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Driver {
         let transit = Self::transit(&data, arrived);
         let key = data.is_keyframe();
         self.figures.handle_received(medium, data.data.len(), Instant::now());
-        let transit = self.control.handle_media(medium, transit, &data, key);
+        let transit = self.control.handle_media(medium, transit, arrived, &data, key);
         let Some(pipeline) = &mut self.pipeline else { return };
         let capture = match (self.offset, transit) {
             (Some(offset), Some(transit)) => offset.to_local(arrived.offset(transit.saturating_neg())),
