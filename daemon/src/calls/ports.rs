@@ -20,8 +20,8 @@ pub(super) struct PeerFacts {
     pub name: String,
     /// Where its connection comes from.
     pub ip: Option<IpAddr>,
-    /// How its connection goes; `None` when there is none.
-    pub path: Option<Path>,
+    /// How a tunnel to it goes; `None` when there is no connection.
+    pub tunnel_path: Option<Path>,
     /// For the timeline.
     pub detail: String,
 }
@@ -84,7 +84,7 @@ impl Network for Net {
         PeerFacts {
             name: link.name,
             ip: link.remote.map(|remote| remote.ip()),
-            path: Some(link.path),
+            tunnel_path: Some(link.tunnel_path),
             detail: way.to_owned(),
         }
     }

@@ -320,11 +320,12 @@ impl<N: Network, E: Engine> Task<N, E> {
             Event::Tunnel { peer, wire, stream } => {
                 let call = self.book.find(peer, wire).and_then(|id| self.live.get(&id));
                 if let Some(session) = call.filter(|live| live.beat.is_some()).and_then(|live| live.session.as_ref()) {
-                    attach_tunnel(&**session, stream, self.net.facts(peer).path);
+                    attach_tunnel(&**session, stream, self.net.facts(peer).tunnel_path);
                 }
             }
             Event::TunnelOpened { call, attempt, stream } => {
-                let path = self.book.get(call).and_then(|call| call.peer).and_then(|peer| self.net.facts(peer).path);
+                let peer = self.book.get(call).and_then(|call| call.peer);
+                let path = peer.and_then(|peer| self.net.facts(peer).tunnel_path);
                 let live = self.live.get(&call).filter(|live| live.attempt == attempt);
                 if let Some(session) = live.and_then(|live| live.session.as_ref()) {
                     attach_tunnel(&**session, stream, path);

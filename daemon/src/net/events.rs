@@ -65,12 +65,11 @@ impl Task {
                 if first || endpoint.is_listener() {
                     self.greet(peer_id);
                 }
-                if first {
-                    if self.reach.is_bootstrap(&peer_id)
-                        && let Some(peer) = self.table.get_mut(&peer_id)
-                    {
-                        peer.wanted = true;
-                    }
+                if first
+                    && self.reach.is_bootstrap(&peer_id)
+                    && let Some(peer) = self.table.get_mut(&peer_id)
+                {
+                    peer.wanted = true;
                 }
                 self.attempt_connected(connection_id, peer_id);
                 let alone = |peer: &Peer| peer.wanted && !peer.outlives_udp() && endpoint.is_dialer();
@@ -179,11 +178,9 @@ impl Task {
                     self.attempt_query_done(id);
                 }
             }
-            kad::Event::InboundRequest { request: kad::InboundRequest::PutRecord { source, record, .. } } => {
-                if let Some(record) = record {
-                    self.keep_record(source, record);
-                }
-            }
+            kad::Event::InboundRequest {
+                request: kad::InboundRequest::PutRecord { source, record: Some(record), .. },
+            } => self.keep_record(source, record),
             kad::Event::RoutingUpdated { peer, is_new_peer, .. } => {
                 if self.blocks.contains(&peer) {
                     self.swarm.behaviour_mut().kad.remove_peer(&peer);

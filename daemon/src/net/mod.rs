@@ -153,6 +153,8 @@ pub struct PeerLink {
     /// Empty until the peer has said hello.
     pub name: String,
     pub path: Path,
+    /// The path of the connection that a new tunnel takes.
+    pub tunnel_path: Path,
     /// The other end of the best connection; `None` when it is relayed.
     pub remote: Option<SocketAddr>,
     /// Zeros until the peer has said hello.

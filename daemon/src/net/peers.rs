@@ -179,6 +179,7 @@ impl Peer {
             peer,
             name: hello.map(|hello| hello.name.clone()).unwrap_or_default(),
             path: address::path(&best.address),
+            tunnel_path: address::path(&self.connection_for(Protocol::Tunnel)?.address),
             remote: address::socket(&best.address),
             media_ports: hello.map(|hello| hello.media_ports).unwrap_or_default(),
         })

@@ -251,9 +251,11 @@ impl Task {
             return;
         };
         // Behind a relay there is no address to try that hole punching does not try already.
-        let promising = protocol == Protocol::Tunnel || entry.is_direct();
+        let direct = entry.is_direct();
+        let promising = protocol == Protocol::Tunnel || direct;
         if !entry.outlives_udp() && promising && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
-            let patience = if protocol == Protocol::Tunnel { TUNNEL_PATIENCE } else { SIGNAL_PATIENCE };
+            // Behind a relay only hole punching can help, and where it works it is quick.
+            let patience = if protocol == Protocol::Tunnel && direct { TUNNEL_PATIENCE } else { SIGNAL_PATIENCE };
             self.parked.push(Parked { peer, protocol, until: Instant::now() + patience, reply });
             return;
         }

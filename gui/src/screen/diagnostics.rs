@@ -93,7 +93,7 @@ impl Diagnostics {
         let mut connected: Vec<Choice> = connected
             .map(|peer| Choice { peer: Some(peer.peer_id), name: words::name(&peer.name, Some(peer.peer_id)) })
             .collect();
-        connected.sort_by(|a, b| (a.name.to_lowercase(), a.peer).cmp(&(b.name.to_lowercase(), b.peer)));
+        connected.sort_by_key(|choice| (choice.name.to_lowercase(), choice.peer));
         if self.connected != connected {
             self.connected = connected;
             self.draw();

@@ -136,7 +136,11 @@ impl Network for FakeNet {
     }
 
     fn facts(&self, peer: PeerId) -> PeerFacts {
-        PeerFacts { name: format!("node {}", peer.public_key()[0]), path: Some(Path::Lan), ..PeerFacts::default() }
+        PeerFacts {
+            name: format!("node {}", peer.public_key()[0]),
+            tunnel_path: Some(Path::Lan),
+            ..PeerFacts::default()
+        }
     }
 }
 
