@@ -12,7 +12,7 @@ use crate::calls::{SOON, ended, stage};
 
 /// Packets of the test sound in a second: 50, fewer where it pauses.
 const FLOWING: f64 = 25.0;
-/// Seconds after which a call has its tunnel: for 5 s a way is looked for that needs neither UDP nor the relay.
+/// Seconds after which a call has its tunnel, over the relay at least.
 const WARM: f64 = 2.0;
 /// Seconds from the end of a path to sound by another.
 const BACK: f64 = 3.0;
