@@ -29,6 +29,8 @@ pub fn program(name: &str) -> PathBuf {
 /// `KITH_SKIPPED`, since the output of tests that pass is not shown.
 pub fn skip(reason: &str) {
     use std::io::Write as _;
+    // One line each, or they could not be counted.
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
     let Some(file) = std::env::var_os("KITH_SKIPPED") else { return };
     if let Ok(mut file) = std::fs::File::options().append(true).create(true).open(file) {
