@@ -9,6 +9,7 @@ pub mod convert;
 pub mod diagnostics;
 pub mod failure;
 pub mod ids;
+pub mod log;
 pub mod media;
 pub mod node;
 pub mod paths;

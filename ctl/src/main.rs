@@ -23,8 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KITH_LOG").unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    kith_common::log::to_stderr("off");
     let output = Output::new(cli.json);
     // On the main thread, because a throw-away daemon is told to die with the thread that started it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -5,12 +5,13 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 /// `<3>`, an error, as sd-daemon(3) numbers them.
 const PRIORITY_ERROR: u8 = 3;
@@ -25,7 +26,7 @@ pub enum LogError {
 
 /// The running log, whose filter can be changed.
 pub struct Log {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
 }
 
 impl Log {
@@ -53,9 +54,10 @@ impl Log {
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(filter)
-        .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })
+fn parse(filter: &str) -> Result<Targets, LogError> {
+    filter
+        .parse()
+        .map_err(|error: ParseError| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })
 }
 
 /// What a daemon that could not start or go on leaves behind, also before there is a log.

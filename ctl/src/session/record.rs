@@ -18,8 +18,9 @@ use crate::stop::Stop;
 /// What may wait for the disk: twelve seconds at 360p, three at 720p. What comes when a disk is further behind is lost,
 /// and the recording says so.
 const MAX_WAITING_BYTES: usize = 128 << 20;
-/// Pictures that wait for the signalled format. It usually comes first; when it does not come, their own size counts.
-const MAX_EARLY_PICTURES: usize = 30;
+/// What waits for the signalled format: six seconds at 360p. It usually comes first, but by another way, and later where
+/// the machine is busy; when it does not come, the pictures' own size counts and the rate is assumed.
+const MAX_EARLY_BYTES: usize = 64 << 20;
 const FALLBACK_FPS_MILLI: u32 = 30_000;
 /// Sound is put where its capture time says, but smaller steps than this are the play-out adapting its speed.
 const SOUND_TOLERANCE_SAMPLES: i64 = 1920;
@@ -143,7 +144,7 @@ impl Files {
 
     fn picture(&mut self, picture: Picture) -> Result<(), ClipError> {
         self.early.push(picture);
-        if self.early.len() >= MAX_EARLY_PICTURES {
+        if self.early.iter().map(|picture| picture.data().len()).sum::<usize>() > MAX_EARLY_BYTES {
             self.settle_format();
         }
         self.flush_early()

@@ -21,7 +21,6 @@ use super::video_tx::EncodedPicture;
 /// One picture or sound that arrived.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    pub index: u64,
     pub delay: Duration,
     pub at: Instant,
     /// Of a picture: nothing is missing since the last key frame.
@@ -35,9 +34,7 @@ pub struct Ends {
     key: AtomicBool,
     camera: AtomicBool,
     microphone: AtomicBool,
-    pub keys_made: AtomicU64,
     pub made: AtomicU64,
-    pub skipped: AtomicU64,
     pub pictures: Mutex<Vec<Arrival>>,
     pub sounds: Mutex<Vec<Arrival>>,
     pub counts: watch::Sender<(usize, usize)>,
@@ -69,8 +66,8 @@ fn leb128(mut value: usize, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// A temporal unit of about this size that carries its number.
-fn unit(index: u64, key: bool, bytes: usize) -> Vec<u8> {
+/// A temporal unit of about this size.
+fn unit(key: bool, bytes: usize) -> Vec<u8> {
     let mut out = vec![0x12, 0x00];
     if key {
         out.extend_from_slice(&[0x0A, 10]);
@@ -79,26 +76,17 @@ fn unit(index: u64, key: bool, bytes: usize) -> Vec<u8> {
     let length = bytes.max(32);
     out.push(0x32);
     leb128(length, &mut out);
-    let mut payload = vec![0x55; length];
-    payload[..8].copy_from_slice(&index.to_le_bytes());
-    out.extend_from_slice(&payload);
+    out.resize(out.len() + length, 0x55);
     out
 }
 
-fn read_unit(data: &[u8]) -> Option<(u64, bool)> {
+/// Whether what arrived is a key frame, if it is a unit that was sent.
+fn read_unit(data: &[u8]) -> Option<bool> {
     let rest = data.strip_prefix(&[0x12, 0x00])?;
-    let (rest, key) = match rest.strip_prefix(&[0x0A, 10]) {
-        Some(rest) => (rest.get(10..)?, true),
-        None => (rest, false),
-    };
-    let mut rest = rest.strip_prefix(&[0x32])?;
-    while let Some((byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte & 0x80 == 0 {
-            return Some((u64::from_le_bytes(*rest.first_chunk()?), key));
-        }
+    match rest.strip_prefix(&[0x0A, 10]) {
+        Some(rest) => (*rest.get(10)? == 0x32).then_some(true),
+        None => (*rest.first()? == 0x32).then_some(false),
     }
-    None
 }
 
 /// The codecs, and where to see what they did.
@@ -112,16 +100,14 @@ pub fn codecs() -> (MakeCodecs, Arc<Ends>) {
         let task = tokio::spawn(async move {
             let mut picture_clock = tokio::time::interval(Duration::from_micros(33_333));
             let mut sound_clock = tokio::time::interval(Duration::from_millis(20));
-            let (mut index, mut debt, mut last, mut last_key) = (0_u64, 0.0, Instant::now(), None::<Instant>);
+            let (mut debt, mut last, mut last_key) = (0.0, Instant::now(), None::<Instant>);
             let started = MonoTime::now();
             loop {
                 tokio::select! {
                     _ = picture_clock.tick() => {
-                        index += 1;
                         let on = source.camera.load(Ordering::Relaxed);
                         let full = source.age_us.load(Ordering::Relaxed) > 120_000;
                         if !on || (full && last.elapsed() < Duration::from_millis(200)) {
-                            source.skipped.fetch_add(u64::from(on), Ordering::Relaxed);
                             continue;
                         }
                         last = Instant::now();
@@ -130,7 +116,6 @@ pub fn codecs() -> (MakeCodecs, Arc<Ends>) {
                         let key = may_key && source.key.swap(false, Ordering::Relaxed);
                         let bytes = if key {
                             last_key = Some(last);
-                            source.keys_made.fetch_add(1, Ordering::Relaxed);
                             debt += share * 3.0;
                             share * 4.0
                         } else {
@@ -139,7 +124,7 @@ pub fn codecs() -> (MakeCodecs, Arc<Ends>) {
                             share - paid
                         };
                         let picture = EncodedPicture {
-                            data: unit(index, key, bytes as usize),
+                            data: unit(key, bytes as usize),
                             key,
                             capture: MonoTime::now(),
                             size: Size::new(640, 360).expect("a usual size"),
@@ -188,10 +173,10 @@ impl Codecs for Fake {
 
     fn push_picture(&self, unit: EncodedIn) {
         let at = MonoTime::now();
-        let (index, key) = read_unit(&unit.data).expect("the unit that was sent");
+        let key = read_unit(&unit.data).expect("the unit that was sent");
         let mut pictures = self.ends.pictures.lock().expect("no panic holds it");
         let decodable = key || (unit.contiguous && pictures.last().is_some_and(|last| last.decodable));
-        pictures.push(Arrival { index, delay: at.since(unit.capture), at: Instant::now(), decodable });
+        pictures.push(Arrival { delay: at.since(unit.capture), at: Instant::now(), decodable });
         if !decodable {
             self.key_wanted.notify_one();
         }
@@ -201,12 +186,7 @@ impl Codecs for Fake {
     fn push_sound(&self, packet: SoundPacket) {
         let at = MonoTime::now();
         assert!(packet.arrived <= at);
-        let arrival = Arrival {
-            index: packet.rtp_time / 960,
-            delay: at.since(packet.capture),
-            at: Instant::now(),
-            decodable: true,
-        };
+        let arrival = Arrival { delay: at.since(packet.capture), at: Instant::now(), decodable: true };
         self.ends.sounds.lock().expect("no panic holds it").push(arrival);
         self.ends.counts.send_modify(|counts| counts.1 += 1);
     }
