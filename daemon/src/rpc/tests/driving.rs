@@ -31,11 +31,11 @@ async fn a_client_sees_the_node_and_its_calls() {
 async fn what_is_not_there_is_refused_in_words() {
     let stage = Stage::set().await;
     let client = stage.client().await;
-    let failure = soon(client.call(CallId::from_bytes([1; 16]))).await.err().expect("no such call");
+    let Err(failure) = soon(client.call(CallId::from_bytes([1; 16]))).await else { panic!("no such call") };
     assert_eq!(failure.kind, FailureKind::NotFound, "{failure}");
     let failure = soon(client.dial("nonsense", CallOptions::default())).await.err().expect("no such target");
     assert_eq!(failure.kind, FailureKind::InvalidArgument, "{failure}");
-    let failure = soon(client.connect_peer("nonsense")).await.err().expect("no such target");
+    let failure = soon(client.connect_peer("nonsense")).await.expect_err("no such target");
     assert_eq!(failure.kind, FailureKind::InvalidArgument, "{failure}");
 }
 

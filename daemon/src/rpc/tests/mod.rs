@@ -65,5 +65,5 @@ fn sound(sequence: u64) -> Sound {
 fn resident_mb() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages: usize = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-    pages * 4096 >> 20
+    (pages * 4096) >> 20
 }
