@@ -8,6 +8,8 @@ using Calls = import "call.capnp".Calls;
 using Service = import "service.capnp".Service;
 using Services = import "service.capnp".Services;
 using Diagnostics = import "diagnostics.capnp".Diagnostics;
+using Contacts = import "contact.capnp".Contacts;
+using Chat = import "chat.capnp".Chat;
 
 interface Kith @0xb7c1f0a2d3e40020 {
   hello @0 (client :ClientInfo) -> (server :ServerInfo);
@@ -38,6 +40,8 @@ interface Node @0xb7c1f0a2d3e40023 {
   calls @3 () -> (calls :Calls);
   services @4 () -> (services :Services);
   diagnostics @5 () -> (diagnostics :Diagnostics);
+  contacts @6 () -> (contacts :Contacts);
+  chat @7 () -> (chat :Chat);
 }
 
 struct Identity @0xb7c1f0a2d3e40024 {

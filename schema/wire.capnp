@@ -132,3 +132,135 @@ struct AddressRecordBody @0xb7c1f0a2d3e40091 {
   addresses @3 :List(Data);
   # Binary multiaddrs, 16 at most, without the peer id at the end.
 }
+
+struct ContactMessage @0xb7c1f0a2d3e400a0 {
+  # Protocol "/kith/contact/1": one stream in each direction of interest; whoever has the peer among its contacts, or wants to, opens it.
+  union {
+    unspecified @0 :Void;
+    request @1 :ContactRequest;
+    # The sender has the receiver among its contacts, or wants to.
+    presence @2 :ContactPresence;
+    # To contacts only, and only to those who have said `request` or `accepted` themselves.
+    removed @3 :Void;
+    # The sender has the receiver among its contacts no longer.
+  }
+}
+
+struct ContactRequest @0xb7c1f0a2d3e400a1 {
+  version @0 :UInt16;
+  name @1 :Text;
+  text @2 :Text;
+  # At most 280 characters.
+}
+
+struct ContactPresence @0xb7c1f0a2d3e400a2 {
+  presence @0 :UInt16;
+  # As in contact.capnp: 2 online, 3 away, 4 in a call.
+}
+
+struct ChatFrame @0xb7c1f0a2d3e400a3 {
+  # Protocol "/kith/chat/1": one stream between two nodes, opened by the one with the smaller peer id, or by the other when it has something to say
+  # and no stream has come within a second; of two streams the newer stands. Both sides say `hello` first.
+  union {
+    unspecified @0 :Void;
+    hello @1 :ChatHello;
+    entry @2 :ChatEntry;
+    stored @3 :ChatMark;
+    # The receiver has every entry of the other in that conversation up to there on its disk.
+    read @4 :ChatMark;
+    # A person has read them.
+    refused @5 :ChatRefusal;
+    keys @6 :List(Data);
+    # One-time public keys (Olm, Curve25519), for messages that others hold while the sender of this is away.
+    hold @7 :SealedMessage;
+    # Please keep this for somebody.
+    held @8 :Data;
+    # The id of a sealed message that the sender of this keeps, or has delivered.
+    sealed @9 :SealedMessage;
+    # Kept for you; answered by `held`.
+  }
+}
+
+struct ChatHello @0xb7c1f0a2d3e400a4 {
+  version @0 :UInt16;
+  stored @1 :List(ChatMark);
+  # What the sender has of the receiver's entries, by conversation: the receiver goes on from there.
+  identityKey @2 :Data;
+  # Olm: Curve25519, 32 bytes.
+}
+
+struct ChatMark @0xb7c1f0a2d3e400a5 {
+  conversation @0 :Data;
+  # Empty: the two of them. 16 bytes: a group.
+  sequence @1 :UInt64;
+}
+
+struct ChatEntry @0xb7c1f0a2d3e400a6 {
+  # What an author says in a conversation: numbered from 1 without gaps, the same for all members of a group. At most 64 KiB.
+  conversation @0 :Data;
+  sequence @1 :UInt64;
+  id @2 :Data;
+  # 16 bytes; of the message that this makes or changes.
+  sentUnixMs @3 :Int64;
+  union {
+    unspecified @4 :Void;
+    text @5 :ChatText;
+    edit @6 :Text;
+    delete @7 :Void;
+    react @8 :ChatReaction;
+    group @9 :ChatGroup;
+    leave @10 :Void;
+  }
+}
+
+struct ChatText @0xb7c1f0a2d3e400a7 {
+  text @0 :Text;
+  replyTo @1 :Data;
+  attachments @2 :List(ChatAttachment);
+}
+
+struct ChatAttachment @0xb7c1f0a2d3e400a8 {
+  ticket @0 :Text;
+  name @1 :Text;
+  sizeBytes @2 :UInt64;
+}
+
+struct ChatReaction @0xb7c1f0a2d3e400a9 {
+  emoji @0 :Text;
+  on @1 :Bool;
+}
+
+struct ChatGroup @0xb7c1f0a2d3e400aa {
+  # The group as its author wants it from here on; the id of the entry is of no message. Sent by the one who made the group only.
+  title @0 :Text;
+  members @1 :List(ChatMember);
+}
+
+struct ChatMember @0xb7c1f0a2d3e400ab {
+  peer @0 :Data;
+  # The 38 bytes of its peer id.
+  from @1 :UInt64;
+  # The first number of the author's entries that it gets.
+}
+
+struct ChatRefusal @0xb7c1f0a2d3e400ac {
+  conversation @0 :Data;
+  sequence @1 :UInt64;
+  # From there on.
+  reason @2 :UInt16;
+  # 1 not a contact, 2 blocked, 3 too large, 4 not a member, 5 no room on the disk, 6 the service is stopped
+}
+
+struct SealedMessage @0xb7c1f0a2d3e400ad {
+  id @0 :Data;
+  # 16 bytes
+  author @1 :Data;
+  recipient @2 :Data;
+  # 38 bytes each
+  expiresUnixMs @3 :Int64;
+  # At most a fortnight ahead.
+  kind @4 :UInt8;
+  # Olm: 0 pre-key message, 1 message.
+  body @5 :Data;
+  # A ChatEntry, encrypted for the recipient. At most 64 KiB.
+}

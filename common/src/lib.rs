@@ -2,9 +2,11 @@
 //! the typed RPC client. Knows nothing of libp2p, codecs or windows.
 
 pub mod call;
+pub mod chat;
 pub mod client;
 pub mod clip;
 pub mod clock;
+pub mod contact;
 pub mod convert;
 pub mod diagnostics;
 pub mod failure;
@@ -23,6 +25,12 @@ pub mod testsource;
 mod generated {
     pub mod call_capnp {
         include!(concat!(env!("OUT_DIR"), "/call_capnp.rs"));
+    }
+    pub mod chat_capnp {
+        include!(concat!(env!("OUT_DIR"), "/chat_capnp.rs"));
+    }
+    pub mod contact_capnp {
+        include!(concat!(env!("OUT_DIR"), "/contact_capnp.rs"));
     }
     pub mod diagnostics_capnp {
         include!(concat!(env!("OUT_DIR"), "/diagnostics_capnp.rs"));
@@ -48,5 +56,5 @@ mod generated {
 }
 // The generated code names its siblings by `crate::name_capnp`.
 pub use generated::{
-    call_capnp, diagnostics_capnp, kith_capnp, media_capnp, peer_capnp, service_capnp, types_capnp, wire_capnp,
+    call_capnp, chat_capnp, contact_capnp, diagnostics_capnp, kith_capnp, media_capnp, peer_capnp, service_capnp, types_capnp, wire_capnp,
 };

@@ -275,6 +275,8 @@ impl Task {
             Protocol::Signal => &self.signals,
             Protocol::Tunnel => &self.tunnels,
             Protocol::Bandwidth => &self.measurements,
+            Protocol::Contact => &self.contacts,
+            Protocol::Chat => &self.chats,
             Protocol::Ping => {
                 tokio::spawn(ways::answer_pings(stream));
                 return;

@@ -144,6 +144,9 @@ pub struct Incoming {
     pub tunnels: mpsc::Receiver<(PeerId, Stream)>,
     /// `/kith/bandwidth/1`; whoever answers those takes it out.
     pub measurements: Option<mpsc::Receiver<(PeerId, Stream)>>,
+    /// `/kith/contact/1` and `/kith/chat/1`, the same way.
+    pub contacts: Option<mpsc::Receiver<(PeerId, Stream)>>,
+    pub chats: Option<mpsc::Receiver<(PeerId, Stream)>>,
 }
 
 /// How a connected peer is reached.
@@ -239,11 +242,13 @@ impl Net {
         let (signal, signals) = mpsc::channel(INCOMING);
         let (tunnel, tunnels) = mpsc::channel(INCOMING);
         let (measurement, measurements) = mpsc::channel(INCOMING);
-        let streams = [signal, tunnel, measurement];
+        let (contact, contacts) = mpsc::channel(INCOMING);
+        let (chat, chats) = mpsc::channel(INCOMING);
+        let streams = [signal, tunnel, measurement, contact, chat];
         let task = Task::new(config, swarm, listener, published, streams, measured);
         tokio::spawn(task.run(commanded).instrument(tracing::info_span!("net")));
         net.settle().await;
-        Ok((net, Incoming { signals, tunnels, measurements: Some(measurements) }))
+        Ok((net, Incoming { signals, tunnels, measurements: Some(measurements), contacts: Some(contacts), chats: Some(chats) }))
     }
 
     async fn settle(&mut self) {
@@ -306,6 +311,16 @@ impl Net {
     /// be made within a few seconds.
     pub async fn open_tunnel(&self, peer: PeerId) -> Result<Stream, Failure> {
         self.open(peer, Protocol::Tunnel).await
+    }
+
+    /// A new stream about contacts to a connected peer.
+    pub async fn open_contact(&self, peer: PeerId) -> Result<Stream, Failure> {
+        self.open(peer, Protocol::Contact).await
+    }
+
+    /// A new stream of messages to a connected peer.
+    pub async fn open_chat(&self, peer: PeerId) -> Result<Stream, Failure> {
+        self.open(peer, Protocol::Chat).await
     }
 
     /// All rows, connected peers first.
@@ -389,7 +404,11 @@ impl Net {
 
     async fn open(&self, peer: PeerId, protocol: Protocol) -> Result<Stream, Failure> {
         let opening = self.ask(|reply| Command::Open { peer, protocol, reply }).await?;
-        let what = if protocol == Protocol::Tunnel { "carry media to" } else { "signal to" };
+        let what = match protocol {
+            Protocol::Tunnel => "carry media to",
+            Protocol::Contact | Protocol::Chat => "write to",
+            _ => "signal to",
+        };
         opened(opening, peer, what).await
     }
 

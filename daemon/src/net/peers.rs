@@ -99,7 +99,7 @@ impl Peer {
             let (relayed, udp) = (address::is_relayed(&connection.address), address::is_udp(&connection.address));
             match protocol {
                 Protocol::Hello => (false, relayed, udp),
-                Protocol::Signal => (false, udp, relayed),
+                Protocol::Signal | Protocol::Contact | Protocol::Chat => (false, udp, relayed),
                 Protocol::Tunnel => (udp && !relayed, udp, relayed),
                 Protocol::Ping | Protocol::Bandwidth => (false, relayed, !udp),
             }

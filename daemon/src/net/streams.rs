@@ -33,11 +33,14 @@ pub enum Protocol {
     /// Sends back what it gets.
     Ping,
     Bandwidth,
+    Contact,
+    Chat,
 }
 
 impl Protocol {
     pub(super) const COUNT: usize = Self::ALL.len();
-    const ALL: [Self; 5] = [Self::Hello, Self::Signal, Self::Tunnel, Self::Ping, Self::Bandwidth];
+    const ALL: [Self; 7] =
+        [Self::Hello, Self::Signal, Self::Tunnel, Self::Ping, Self::Bandwidth, Self::Contact, Self::Chat];
 
     const fn name(self) -> &'static str {
         match self {
@@ -46,6 +49,8 @@ impl Protocol {
             Self::Tunnel => "/kith/tunnel/1",
             Self::Ping => "/kith/ping/1",
             Self::Bandwidth => "/kith/bandwidth/1",
+            Self::Contact => "/kith/contact/1",
+            Self::Chat => "/kith/chat/1",
         }
     }
 }

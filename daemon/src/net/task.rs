@@ -106,6 +106,8 @@ pub(super) struct Task {
     pub signals: mpsc::Sender<(KithId, Stream)>,
     pub tunnels: mpsc::Sender<(KithId, Stream)>,
     pub measurements: mpsc::Sender<(KithId, Stream)>,
+    pub contacts: mpsc::Sender<(KithId, Stream)>,
+    pub chats: mpsc::Sender<(KithId, Stream)>,
     pub standing: Tracker,
     /// Hellos under way; each ends with what it has read, if it was reading.
     pub hellos: JoinSet<Option<(PeerId, Hello)>>,
@@ -124,7 +126,7 @@ impl Task {
         swarm: Swarm<Node>,
         listener: Listener,
         published: Published,
-        [signals, tunnels, measurements]: [mpsc::Sender<(KithId, Stream)>; 3],
+        [signals, tunnels, measurements, contacts, chats]: [mpsc::Sender<(KithId, Stream)>; 5],
         datagrams: watch::Receiver<Datagrams>,
     ) -> Self {
         let writer = saved::Writer::start();
@@ -147,6 +149,8 @@ impl Task {
             signals,
             tunnels,
             measurements,
+            contacts,
+            chats,
             standing: Tracker::default(),
             hellos: JoinSet::new(),
             hello_order: hello::Order { instance: rand::random(), sequence: 0 },

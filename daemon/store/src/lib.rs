@@ -1,0 +1,1 @@
+//! What a node remembers: contacts, messages, calls, in SQLite.
