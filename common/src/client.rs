@@ -6,6 +6,8 @@
 //! the last handle of a thing ends that thing at the daemon, and nothing else: a call goes on without its clients.
 
 mod call;
+mod chat;
+mod contacts;
 mod diagnostics;
 mod feed;
 mod link;

@@ -5,6 +5,8 @@
 
 mod buffers;
 mod call;
+mod chat;
+mod contact;
 mod diagnostics;
 mod media;
 mod node;
@@ -16,6 +18,14 @@ use crate::types_capnp::{self, failure, outcome};
 
 pub use call::{
     read_call_info, read_options, read_stage, read_stats, write_call_info, write_options, write_stage, write_stats,
+};
+pub use chat::{
+    read_conversation, read_conversations, read_draft, read_group_change, read_message, read_message_id, read_messages,
+    write_conversation, write_conversations, write_draft, write_group_change, write_message, write_messages,
+};
+pub use contact::{
+    read_contact, read_contact_change, read_people, read_safety, write_contact, write_contact_change, write_people,
+    write_safety,
 };
 pub use diagnostics::{
     read_bandwidth, read_hop, read_network, read_ping, read_samples, write_bandwidth, write_hop, write_network,
@@ -140,13 +150,14 @@ fn length<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
 
-fn write_texts<'a>(texts: impl ExactSizeIterator<Item = &'a String>, mut to: capnp::text_list::Builder<'_>) {
+/// A list of texts, into a builder of its length.
+pub fn write_texts<'a>(texts: impl ExactSizeIterator<Item = &'a String>, mut to: capnp::text_list::Builder<'_>) {
     for (index, text) in (0..).zip(texts) {
         to.set(index, text.as_str());
     }
 }
 
-fn read_texts(from: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<String>> {
+pub fn read_texts(from: capnp::text_list::Reader<'_>) -> capnp::Result<Vec<String>> {
     from.iter().map(|item| text(item?)).collect()
 }
 

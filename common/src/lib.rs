@@ -56,5 +56,6 @@ mod generated {
 }
 // The generated code names its siblings by `crate::name_capnp`.
 pub use generated::{
-    call_capnp, chat_capnp, contact_capnp, diagnostics_capnp, kith_capnp, media_capnp, peer_capnp, service_capnp, types_capnp, wire_capnp,
+    call_capnp, chat_capnp, contact_capnp, diagnostics_capnp, kith_capnp, media_capnp, peer_capnp, service_capnp,
+    types_capnp, wire_capnp,
 };
