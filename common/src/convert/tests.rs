@@ -1,10 +1,12 @@
 use super::*;
 use crate::call::*;
+use crate::chat::*;
 use crate::clock::MonoTime;
+use crate::contact::*;
 use crate::ids::{CallId, PeerId};
 use crate::media::{Picture, Size, Sound, VideoFormat};
 use crate::node::{Path, PeerInfo, PeerStatus};
-use crate::{call_capnp, media_capnp, peer_capnp};
+use crate::{call_capnp, chat_capnp, contact_capnp, media_capnp, peer_capnp};
 
 fn info() -> CallInfo {
     CallInfo {
@@ -104,4 +106,139 @@ fn a_call_without_its_fields_is_refused() {
     let mut message = capnp::message::Builder::new_default();
     let root = message.init_root::<call_capnp::call_info::Builder<'_>>();
     assert!(read_call_info(root.into_reader()).is_err());
+}
+
+fn contact() -> Contact {
+    Contact {
+        peer_id: PeerId::from_public_key([4; 32]),
+        name: "Grandma".into(),
+        own_name: "ada".into(),
+        note: "Met in Zürich.".into(),
+        colour: 0x00c0_ffee,
+        presence: Presence::InCall,
+        last_seen_unix_ms: 5,
+        calls: Trust::Always,
+        files: Trust::Ask,
+        relay: Trust::Never,
+        verified: true,
+        blocked: true,
+        added_unix_ms: 6,
+        mutual: true,
+    }
+}
+
+#[test]
+fn people_survive_the_wire() {
+    let request = ContactRequest {
+        peer_id: PeerId::from_public_key([5; 32]),
+        name: "Ben".into(),
+        text: "From the choir.".into(),
+        received_unix_ms: 7,
+    };
+    let people = People { contacts: vec![contact()], requests: vec![request], own: Presence::Away };
+    let mut message = capnp::message::Builder::new_default();
+    let mut root = message.init_root::<contact_capnp::people::Builder<'_>>();
+    write_people(&people, root.reborrow());
+    assert_eq!(read_people(root.into_reader()).expect("it was just written"), people);
+}
+
+#[test]
+fn a_change_of_a_contact_says_what_stays_and_what_is_emptied() {
+    let changes = [
+        ContactChange::default(),
+        ContactChange { note: Some(String::new()), verified: Some(false), ..ContactChange::default() },
+        ContactChange { name: Some("Ada".into()), colour: Some(0), ..ContactChange::default() },
+    ];
+    for change in changes {
+        let mut message = capnp::message::Builder::new_default();
+        let mut root = message.init_root::<contact_capnp::contact_change::Builder<'_>>();
+        write_contact_change(&change, root.reborrow());
+        assert_eq!(read_contact_change(root.into_reader()).expect("it was just written"), change);
+    }
+}
+
+fn message(id: u8) -> Message {
+    Message {
+        cursor: 11,
+        id: MessageId::from_bytes([id; 16]),
+        conversation: ConversationId::Group(GroupId::from_bytes([2; 16])),
+        author: PeerId::from_public_key([3; 32]),
+        direction: Direction::Incoming,
+        text: "Grüße 👋".into(),
+        sent_unix_ms: 12,
+        stored_unix_ms: 13,
+        state: MessageState::Delivered,
+        error: "none".into(),
+        edited: true,
+        deleted: true,
+        reply_to: Some(MessageId::from_bytes([9; 16])),
+        reply_text: "Hello".into(),
+        reactions: vec![Reaction { emoji: "👍🏽".into(), peers: vec![PeerId::from_public_key([4; 32])] }],
+        attachments: vec![Attachment { ticket: "kith-file:x".into(), name: "a.txt".into(), size_bytes: 1 << 40 }],
+        position: 14,
+    }
+}
+
+#[test]
+fn conversations_and_their_messages_survive_the_wire() {
+    let group = Conversation {
+        id: ConversationId::Group(GroupId::from_bytes([2; 16])),
+        title: "Choir".into(),
+        members: vec![PeerId::from_public_key([3; 32]), PeerId::from_public_key([4; 32])],
+        unread: 3,
+        last: Some(Message { reply_to: None, ..message(1) }),
+        retention_days: 30,
+        left: true,
+        cursor: 15,
+    };
+    let peer = PeerId::from_public_key([3; 32]);
+    let direct = Conversation { id: ConversationId::Peer(peer), last: None, ..group.clone() };
+    let all = [group, direct];
+    let mut wire = capnp::message::Builder::new_default();
+    let mut list = wire.initn_root::<capnp::struct_list::Builder<'_, chat_capnp::conversation::Owned>>(2);
+    write_conversations(&all, list.reborrow());
+    let flags: Vec<_> = list.reborrow().into_reader().iter().map(|conversation| conversation.get_group()).collect();
+    assert_eq!(flags, [true, false]);
+    assert_eq!(read_conversations(list.into_reader()).expect("it was just written"), all);
+    let mut wire = capnp::message::Builder::new_default();
+    let mut list = wire.initn_root::<capnp::struct_list::Builder<'_, chat_capnp::message::Owned>>(2);
+    write_messages(&[message(1), message(2)], list.reborrow());
+    assert_eq!(read_messages(list.into_reader()).expect("it was just written"), [message(1), message(2)]);
+}
+
+#[test]
+fn what_a_client_asks_of_a_conversation_survives_the_wire() {
+    let draft = Draft {
+        text: "Hello".into(),
+        reply_to: Some(MessageId::from_bytes([1; 16])),
+        attachments: message(1).attachments,
+    };
+    for draft in [draft, Draft::default()] {
+        let mut wire = capnp::message::Builder::new_default();
+        let mut root = wire.init_root::<chat_capnp::draft::Builder<'_>>();
+        write_draft(&draft, root.reborrow());
+        assert_eq!(read_draft(root.into_reader()).expect("it was just written"), draft);
+    }
+    let people = vec!["Ada".to_owned(), "Ben".to_owned()];
+    let changes = [
+        GroupChange::Title("Choir".into()),
+        GroupChange::Add(people.clone()),
+        GroupChange::Remove(people),
+        GroupChange::Leave,
+    ];
+    for change in changes {
+        let mut wire = capnp::message::Builder::new_default();
+        let mut root = wire.init_root::<chat_capnp::group_change::Builder<'_>>();
+        write_group_change(&change, root.reborrow());
+        assert_eq!(read_group_change(root.into_reader()).expect("it was just written"), change);
+    }
+}
+
+#[test]
+fn a_message_without_its_fields_and_a_change_that_says_nothing_are_refused() {
+    let mut wire = capnp::message::Builder::new_default();
+    assert!(read_message(wire.init_root::<chat_capnp::message::Builder<'_>>().into_reader()).is_err());
+    assert!(read_conversation(wire.init_root::<chat_capnp::conversation::Builder<'_>>().into_reader()).is_err());
+    assert!(read_group_change(wire.init_root::<chat_capnp::group_change::Builder<'_>>().into_reader()).is_err());
+    assert!(read_contact(wire.init_root::<contact_capnp::contact::Builder<'_>>().into_reader()).is_err());
 }
