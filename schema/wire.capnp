@@ -140,9 +140,12 @@ struct ContactMessage @0xb7c1f0a2d3e400a0 {
     request @1 :ContactRequest;
     # The sender has the receiver among its contacts, or wants to.
     presence @2 :ContactPresence;
-    # To contacts only, and only to those who have said `request` or `accepted` themselves.
+    # To contacts only, and only to those who have the sender among theirs: who have said `request`, or `heard` with true.
     removed @3 :Void;
     # The sender has the receiver among its contacts no longer.
+    heard @4 :Bool;
+    # The answer to a `request`, on the same stream: it has been read. True: the sender of this has the other among its contacts.
+    # False says that it has not, and nothing of what becomes of the request.
   }
 }
 
@@ -151,6 +154,8 @@ struct ContactRequest @0xb7c1f0a2d3e400a1 {
   name @1 :Text;
   text @2 :Text;
   # At most 280 characters.
+  again @3 :Bool;
+  # The sender believes that the receiver has it among its contacts already. If not, nobody is asked: the answer says so.
 }
 
 struct ContactPresence @0xb7c1f0a2d3e400a2 {
