@@ -68,6 +68,7 @@ struct Conversation @0xb7c1f0a2d3e40144 {
   # Peer ids, this node's own among them in a group.
   unread @4 :UInt32;
   last :union { none @5 :Void; message @6 :Message; }
+  # To show in a list: of its text the beginning, without attachments and reactions.
   retentionDays @7 :UInt32;
   # Older messages are deleted here; 0: kept.
   left @8 :Bool;
@@ -111,7 +112,7 @@ interface Chat @0xb7c1f0a2d3e40149 {
   # `target` everywhere: a conversation's id or title, a contact's name, a peer id, or a ticket.
 
   conversations @0 () -> (conversations :List(Conversation));
-  # The one with the newest message first.
+  # The one with the newest message first; 2000 at most.
 
   watchConversations @1 (observer :ConversationsObserver) -> (handle :Types.Handle);
   # All now and after each change; a slow observer misses states in between, never the newest.
@@ -129,10 +130,12 @@ interface Chat @0xb7c1f0a2d3e40149 {
   # Everything of the conversation up to there; its authors are told.
 
   history @7 (target :Text, before :UInt64, beforeUnixMs :Int64, limit :UInt32) -> (outcome :MessagesOutcome);
-  # The newest `limit` messages (at most 500) before that position (0: the end) and time (0: any), oldest first.
+  # The newest `limit` messages (at most 500; 0: 500) before that position (0: the end) and time (0: any), oldest first.
+  # Fewer when they are long: an answer ends where it would grow too large. Only an empty answer is the beginning.
 
   search @8 (text :Text, target :Text, before :UInt64, limit :UInt32) -> (outcome :MessagesOutcome);
   # Messages with all these words, the last of which may be a beginning; newest first. An empty target: everywhere.
+  # `before` and `limit` as above.
 
   watch @9 (after :UInt64, observer :MessagesObserver) -> (handle :Types.Handle);
   # Every message that has changed after that cursor, in the order of the changes, then each further change. A call of the observer must return
@@ -168,10 +171,11 @@ interface ConversationsObserver @0xb7c1f0a2d3e4014b {
 
 interface MessagesObserver @0xb7c1f0a2d3e4014c {
   messages @0 (messages :List(Message), cursor :UInt64) -> ();
-  # At most 200 at once. `cursor` is the one to ask again with.
+  # At most 200 at once, in the order of their cursors. `cursor` is the one to ask again with.
 }
 
 interface ExportSink @0xb7c1f0a2d3e4014d {
   messages @0 (messages :List(Message)) -> stream;
   done @1 () -> ();
+  # Not called when the export fails; its outcome says why.
 }
