@@ -3,6 +3,7 @@
 //! One file a noun under `noun/`; what a call needs (sources, recording, figures, the timeline) is under `session/`.
 
 mod cli;
+mod harmless;
 mod output;
 mod stop;
 mod throwaway;
@@ -57,12 +58,14 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
     }
     let client = noun::connect(&socket).await?;
     match cli.command {
-        Command::Id => noun::id::run(&client, output).await,
+        Command::Id(arguments) => noun::id::run(&client, arguments, output).await,
         Command::Status => noun::status::run(&client, output).await,
         Command::Ip(arguments) => noun::ip::run(&client, arguments, output).await,
         Command::Diag(verb) => noun::diag::run(&client, verb, output).await,
         Command::Peers(arguments) => noun::peers::run(&client, arguments, output).await,
         Command::Services(arguments) => noun::services::run(&client, arguments, output).await,
+        Command::Contacts(arguments) => noun::contacts::run(&client, arguments, output).await,
+        Command::Chat(arguments) => noun::chat::run(&client, &socket, arguments, output).await,
         Command::Call(arguments) => noun::call::call(&client, arguments, output).await,
         Command::Answer(arguments) => noun::call::answer(&client, arguments, output).await,
         Command::Calls => noun::calls::list(&client, output).await,

@@ -6,6 +6,8 @@ use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
+use crate::harmless;
+
 /// How this run prints.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -33,12 +35,17 @@ impl Output {
 
     /// One object, with `--json`.
     pub fn row(&self, row: &Value) -> Result<(), ReaderGone> {
-        if self.json { print(&format!("{row}\n")) } else { Ok(()) }
+        if self.json { self.object(row) } else { Ok(()) }
     }
 
-    /// Text, without `--json`.
+    /// One object, whether with `--json` or without.
+    pub fn object(&self, object: &Value) -> Result<(), ReaderGone> {
+        print(&(harmless::json(object.to_string()) + "\n"))
+    }
+
+    /// Text, without `--json`; what other people wrote may be in it as it is.
     pub fn text(&self, text: &str) -> Result<(), ReaderGone> {
-        if self.json { Ok(()) } else { print(&format!("{text}\n")) }
+        if self.json { Ok(()) } else { print(&format!("{}\n", harmless::text(text))) }
     }
 
     /// Text without a line end, to be redrawn.
@@ -50,7 +57,7 @@ impl Output {
 
     /// For people, also with `--json`: standard error.
     pub fn note(&self, text: &str) {
-        let _gone = writeln!(std::io::stderr(), "{text}");
+        let _gone = writeln!(std::io::stderr(), "{}", harmless::text(text));
     }
 }
 

@@ -6,6 +6,7 @@ use kith_common::ids::PeerId;
 use kith_common::target::Target;
 
 use super::calls::peer_title;
+use super::contacts;
 use crate::cli::{AnswerArguments, CallArguments, Media};
 use crate::output::Output;
 use crate::session::interrupt::Interrupt;
@@ -63,12 +64,13 @@ enum Caller {
 
 impl Caller {
     async fn find(client: &Client, text: &str) -> Result<Self, Stop> {
+        let text = contacts::named(client, text).await?;
         Ok(match text.parse() {
             Ok(Target::Peer(peer)) => Self::Peer(peer),
             Ok(Target::Ticket(ticket)) => Self::Peer(ticket.peer),
             // An address stands for the peer that is known there now.
             Ok(Target::Address(_) | Target::Ip { .. }) => {
-                Self::Peer(super::peers::find(&client.peers().await?, text)?.peer_id)
+                Self::Peer(super::peers::find(&client.peers().await?, &text)?.peer_id)
             }
             Err(_) => Self::Named(text.trim().to_owned()),
         })

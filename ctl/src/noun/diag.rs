@@ -9,6 +9,7 @@ use kith_common::target::Target;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::contacts;
 use super::peers::find;
 use crate::cli::{BandwidthArguments, DiagVerb, PingArguments};
 use crate::output::{Output, ReaderGone, cells, name, table};
@@ -52,7 +53,8 @@ async fn target(client: &Client, text: &str) -> Result<String, Stop> {
     if text.parse::<Target>().is_ok() {
         return Ok(text.to_owned());
     }
-    Ok(find(&client.peers().await?, text)?.peer_id.to_string())
+    let who = contacts::named(client, text).await?;
+    Ok(find(&client.peers().await?, &who)?.peer_id.to_string())
 }
 
 /// Shows reports until the measurement is over; `None` when somebody ended it, or nobody reads any more.

@@ -2,6 +2,8 @@
 
 pub mod call;
 pub mod calls;
+pub mod chat;
+pub mod contacts;
 pub mod diag;
 pub mod id;
 pub mod ip;

@@ -7,6 +7,7 @@ use kith_common::node::{PeerInfo, PeerStatus};
 use kith_common::target::Target;
 use serde_json::json;
 
+use super::contacts;
 use crate::cli::{PeersArguments, PeersVerb};
 use crate::output::{Output, ReaderGone, cells, name, or_dash, table};
 use crate::stop::Stop;
@@ -26,9 +27,9 @@ pub async fn run(client: &Client, arguments: PeersArguments, output: &Output) ->
             Ok(())
         }
         Some(PeersVerb::Disconnect(peer)) => {
-            let before = client.peers().await?;
-            client.disconnect_peer(&peer.peer).await?;
-            let mut row = find(&before, &peer.peer)?;
+            let (before, who) = (client.peers().await?, contacts::named(client, &peer.peer).await?);
+            client.disconnect_peer(&who).await?;
+            let mut row = find(&before, &who)?;
             row.connected = false;
             row.status = PeerStatus::Known;
             let _gone = output.row(&json!(row));
@@ -36,7 +37,8 @@ pub async fn run(client: &Client, arguments: PeersArguments, output: &Output) ->
             Ok(())
         }
         Some(PeersVerb::Block(peer)) => {
-            let id = named(&client.peers().await?, &peer.peer)?;
+            let who = contacts::named(client, &peer.peer).await?;
+            let id = named(&client.peers().await?, &who)?;
             client.block_peer(&id).await?;
             let row = find(&client.peers().await?, &id)?;
             let _gone = output.row(&json!(row));
@@ -44,8 +46,8 @@ pub async fn run(client: &Client, arguments: PeersArguments, output: &Output) ->
             Ok(())
         }
         Some(PeersVerb::Unblock(peer)) => {
-            let before = client.peers().await?;
-            let id = named(&before, &peer.peer)?;
+            let (before, who) = (client.peers().await?, contacts::named(client, &peer.peer).await?);
+            let id = named(&before, &who)?;
             client.unblock_peer(&id).await?;
             // Of whom nothing else is known, the list has no row any more.
             let after = find(&client.peers().await?, &id);
@@ -55,7 +57,8 @@ pub async fn run(client: &Client, arguments: PeersArguments, output: &Output) ->
             Ok(())
         }
         Some(PeersVerb::Show(peer)) => {
-            let row = find(&client.peers().await?, &peer.peer)?;
+            let who = contacts::named(client, &peer.peer).await?;
+            let row = find(&client.peers().await?, &who)?;
             let _gone = output.row(&json!(row));
             let _gone = output.text(&details(&row));
             Ok(())
