@@ -140,7 +140,8 @@ interface Chat @0xb7c1f0a2d3e40149 {
   watch @9 (after :UInt64, observer :MessagesObserver) -> (handle :Types.Handle);
   # Every message that has changed after that cursor, in the order of the changes, then each further change. A call of the observer must return
   # before the next is made: what it has not returned from comes again with the cursor it last saw. Nothing is skipped; of
-  # several changes to one message the last is enough.
+  # several changes to one message the last is enough. A cursor that is higher than any that was given counts as 0: the
+  # database is another.
 
   newGroup @10 (title :Text, members :List(Text)) -> (outcome :ConversationOutcome);
   # Of at most 32 members, all contacts.
