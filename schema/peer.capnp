@@ -60,7 +60,7 @@ interface Peers @0xb7c1f0a2d3e40044 {
   # intermediate lists, never the newest.
 
   connect @2 (target :Text) -> (outcome :ConnectOutcome);
-  # `target` is a ticket, a peer id, a multiaddr or an IP address with or without a port.
+  # `target` is a contact's name, a ticket, a peer id, a multiaddr or an IP address with or without a port.
   # Ends within 30 s. Dropping the promise cancels.
 
   disconnect @3 (target :Text) -> (outcome :Types.Outcome);

@@ -98,7 +98,8 @@ impl Client {
         watch.await
     }
 
-    /// `target` as a user types it: ticket, peer id, multiaddr or IP address. Dropping the future cancels.
+    /// `target` as a user types it: a contact's name, a ticket, a peer id, a multiaddr or an IP address. Dropping the future
+    /// cancels.
     pub async fn connect_peer(&self, target: &str) -> Result<PeerInfo, Failure> {
         let target = target.to_owned();
         let connect = self.node.ask(|node, _| async move {
@@ -198,10 +199,13 @@ impl Client {
     }
 }
 
-/// Methods that mint a capability throw `failed` for an argument that is wrong.
+/// Methods that mint a capability throw `failed` for an argument that is wrong; a second line says what to try.
 fn refused_argument(failure: Failure) -> Failure {
     match failure.kind {
-        FailureKind::Internal => Failure { kind: FailureKind::InvalidArgument, ..failure },
+        FailureKind::Internal => {
+            let (message, advice) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
+            Failure::new(FailureKind::InvalidArgument, message).advise(advice)
+        }
         _ => failure,
     }
 }
