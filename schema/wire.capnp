@@ -192,6 +192,10 @@ struct ChatHello @0xb7c1f0a2d3e400a4 {
   # What the sender has of the receiver's entries, by conversation: the receiver goes on from there.
   identityKey @2 :Data;
   # Olm: Curve25519, 32 bytes.
+  series @3 :Data;
+  # 16 bytes, drawn when the sender began to number its entries: with another series they are counted from 1 again.
+  ofSeries @4 :Data;
+  # The series of the receiver's that `stored` counts. If it is another than the receiver's own, the marks mean nothing.
 }
 
 struct ChatMark @0xb7c1f0a2d3e400a5 {
@@ -253,7 +257,8 @@ struct ChatRefusal @0xb7c1f0a2d3e400ac {
   sequence @1 :UInt64;
   # From there on.
   reason @2 :UInt16;
-  # 1 not a contact, 2 blocked, 3 too large, 4 not a member, 5 no room on the disk, 6 the service is stopped
+  # 1 not a contact, 2 blocked, 3 too large, 4 not a member, 5 no room on the disk, 6 the service is stopped,
+  # 7 of a kind that this version does not know
 }
 
 struct SealedMessage @0xb7c1f0a2d3e400ad {

@@ -19,6 +19,7 @@ pub mod rpc;
 pub mod slot;
 pub mod target;
 pub mod testsource;
+pub mod text;
 
 /// Generated from `schema/*.capnp`; see `schema/README.md`.
 #[allow(clippy::all, clippy::unwrap_used, clippy::unimplemented, unused_qualifications, missing_docs)]

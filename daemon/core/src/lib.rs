@@ -3,6 +3,7 @@
 //! in virtual time over an emulated link.
 
 pub mod call;
+pub mod chat;
 pub mod clock_offset;
 pub mod jitter;
 pub mod keyframe;
