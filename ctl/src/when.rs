@@ -17,8 +17,8 @@ pub fn rfc3339(unix_ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// The moment that `2026-03-01T12:00:00Z` names, in milliseconds since 1970. The zone may be an offset, and is UTC when there is none;
-/// a day alone is its beginning.
+/// The moment that `2026-03-01T12:00:00Z` names, in milliseconds since 1970. The zone may be an offset, and is UTC when
+/// there is none; a day alone is its beginning.
 pub fn parse(text: &str) -> Option<i64> {
     let (date, time) = match text.split_once(['T', 't', ' ']) {
         Some((date, time)) => (date, time),

@@ -21,6 +21,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// Reuse a data directory.
     pub data_dir: Option<PathBuf>,
+    /// Where clients come in, for those that outlive a daemon [default: in a directory of its own].
+    pub socket: Option<PathBuf>,
     /// What `kithd.toml` says. The ports are then as it has them, and not any free ones by flags.
     pub config: Option<String>,
     /// Run inside this network namespace, and do not bind to loopback.
@@ -42,7 +44,7 @@ impl Daemon {
 
     pub fn with(name: &str, options: Options) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("kith-test-").tempdir()?;
-        let socket = dir.path().join("kithd.sock");
+        let socket = options.socket.unwrap_or_else(|| dir.path().join("kithd.sock"));
         let data = options.data_dir.unwrap_or_else(|| dir.path().join("data"));
         let mut command = match &options.namespace {
             Some(namespace) => {

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod lines;
 pub mod manager;
 pub mod namespaces;
+pub mod people;
 pub mod proc;
 
 pub use daemon::{Daemon, Options};

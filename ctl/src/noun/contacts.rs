@@ -59,8 +59,7 @@ pub async fn run(client: &Client, arguments: ContactsArguments, output: &Output)
             return Ok(());
         }
         ContactsVerb::Accept { peer, name } => {
-            let who = stranger(&client.people().await?.requests, &peer.peer)?;
-            let contact = client.accept_contact(&who, &name.unwrap_or_default()).await?;
+            let contact = client.accept_contact(&peer.peer, &name.unwrap_or_default()).await?;
             let said = format!("{} is a contact now.", line(&contact.name));
             (contact, said)
         }
@@ -181,27 +180,6 @@ fn requests_text(requests: &[ContactRequest]) -> String {
     format!("{}\n\nAccept with `kithctl contacts accept PEER`, or drop with `refuse`.", table(&rows))
 }
 
-/// The peer id of the request that `text` names, which may be what the stranger calls itself if only one does.
-fn stranger(requests: &[ContactRequest], text: &str) -> Result<String, Stop> {
-    let wanted = text.trim();
-    let peer = match wanted.parse() {
-        Ok(Target::Peer(peer)) => Some(peer),
-        Ok(Target::Ticket(ticket)) => Some(ticket.peer),
-        _ => None,
-    };
-    let fits = |request: &&ContactRequest| match peer {
-        Some(peer) => request.peer_id == peer,
-        None => request.name == wanted || (wanted.len() >= 6 && request.peer_id.short().ends_with(wanted)),
-    };
-    match requests.iter().filter(fits).collect::<Vec<_>>().as_slice() {
-        [one] => Ok(one.peer_id.to_string()),
-        // Whoever it is, the daemon knows it or says why not.
-        [] => Ok(wanted.to_owned()),
-        several => Err(Stop::failed(format!("{} strangers call themselves {wanted:.80}", several.len()))
-            .advise("Use the peer id from `kithctl contacts requests`.")),
-    }
-}
-
 /// The contact that `text` names.
 fn known<'a>(people: &'a People, text: &str) -> Option<&'a Contact> {
     let wanted = text.trim();
@@ -226,12 +204,11 @@ pub async fn named(client: &Client, text: &str) -> Result<String, Stop> {
 }
 
 async fn remove(client: &Client, target: &str, output: &Output) -> Result<(), Stop> {
-    let people = client.people().await?;
+    let before = client.people().await?.contacts;
     client.remove_contact(target).await?;
-    let gone = known(&people, target);
-    let mut row = gone.map_or_else(|| json!({}), row);
-    row["removed"] = true.into();
-    let _gone = output.row(&row);
+    let after = client.people().await?.contacts;
+    let gone = before.iter().find(|contact| after.iter().all(|left| left.peer_id != contact.peer_id));
+    let _gone = output.row(&removed(gone.map(row)));
     let name = gone.map_or_else(|| target.to_owned(), |contact| line(&contact.name));
     let _gone =
         output.text(&format!("{name} is no contact any more. `kithctl chat forget PEER` deletes the messages."));
@@ -239,15 +216,20 @@ async fn remove(client: &Client, target: &str, output: &Output) -> Result<(), St
 }
 
 async fn refuse(client: &Client, target: &str, output: &Output) -> Result<(), Stop> {
-    let requests = client.people().await?.requests;
-    let who = stranger(&requests, target)?;
-    client.refuse_contact(&who).await?;
-    let mut row =
-        requests.iter().find(|request| request.peer_id.to_string() == who).map_or_else(|| json!({}), request_row);
-    row["removed"] = true.into();
-    let _gone = output.row(&row);
+    let before = client.people().await?.requests;
+    client.refuse_contact(target).await?;
+    let after = client.people().await?.requests;
+    let gone = before.iter().find(|request| after.iter().all(|left| left.peer_id != request.peer_id));
+    let _gone = output.row(&removed(gone.map(request_row)));
     let _gone = output.text("The request is gone. Another one from there is dropped for a week.");
     Ok(())
+}
+
+/// The row of what is not on the list any more.
+fn removed(row: Option<Value>) -> Value {
+    let mut row = row.unwrap_or_else(|| json!({}));
+    row["removed"] = true.into();
+    row
 }
 
 async fn verify(client: &Client, target: &str, yes: bool, output: &Output) -> Result<(), Stop> {
@@ -260,7 +242,8 @@ async fn verify(client: &Client, target: &str, yes: bool, output: &Output) -> Re
         row["contact"] = self::row(&contact);
         said += &format!("\n{} is verified.", line(&contact.name));
     } else {
-        said += "\nIf the other side sees the same, nobody stands between you: `kithctl contacts verify PEER --yes` notes it.";
+        said +=
+            "\nIf the other side sees the same, nobody stands between you. Then: kithctl contacts verify PEER --yes";
     }
     let _gone = output.row(&row);
     let _gone = output.text(&said);
@@ -321,9 +304,7 @@ fn changes(known: &mut BTreeMap<(PeerId, bool), Value>, people: &People) -> Vec<
         now.iter().filter(|(key, row)| known.get(key) != Some(row)).map(|(_, row)| row.clone()).collect();
     for (key, row) in known.iter().filter(|(key, _)| !now.contains_key(key)) {
         tracing::debug!(peer = %key.0, "left the list");
-        let mut row = row.clone();
-        row["removed"] = true.into();
-        changes.push(row);
+        changes.push(removed(Some(row.clone())));
     }
     *known = now;
     changes
@@ -377,16 +358,6 @@ mod tests {
             assert_eq!(known(&people, text).map(|contact| contact.peer_id), Some(id), "{text}");
         }
         assert_eq!(known(&people, "cem"), None);
-    }
-
-    #[test]
-    fn a_stranger_is_accepted_by_a_name_only_if_no_other_uses_it() {
-        let requests = [request(1, "ada"), request(2, "ben"), request(3, "ben")];
-        assert_eq!(stranger(&requests, "ada"), Ok(requests[0].peer_id.to_string()));
-        assert!(stranger(&requests, "ben").is_err_and(|stop| stop.message.contains("2 strangers")));
-        let id = requests[2].peer_id;
-        assert_eq!(stranger(&requests, &id.to_string()), Ok(id.to_string()));
-        assert_eq!(stranger(&requests, &id.short()), Ok(id.to_string()));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Whole flows with real daemons over real sockets, driven by the real command line. One binary, so that it links once.
 
 mod calls;
+mod chat;
+mod contacts;
 mod diagnostics;
 mod discovery;
 mod endings;

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
 mod calls;
+mod chat;
 mod core_cost;
 mod dht;
 mod figure;
@@ -34,6 +35,14 @@ const ROWS: &[Row] = &[
     ("reconnect", "killed, restarted, connected again, 10 times", peers::reconnect),
     ("lan", "two nodes on one local network see each other, 5 times", peers::lan),
     ("ten-calls", "memory before and after ten calls", small::ten_calls),
+    ("chat", "10,000 messages between two nodes, stored and acknowledged", chat::throughput),
+    ("chat-latency", "one message at a time, from one client to the other", chat::latency),
+    ("chat-search", "a million messages: starting with them, and finding the newest 50", chat::search),
+    (
+        "chat-beside-calls",
+        "a voice call and a video call at once, with ten messages a second each way",
+        chat::beside_calls,
+    ),
     ("core", "the cost of a decision", small::core),
     ("nat", "every two kinds of homes; KITH_NAT_TRIES=10 KITH_NAT_HOLD=60 for the full run of 45 min", nat::matrix),
 ];
@@ -46,7 +55,7 @@ fn main() -> Result<()> {
             "--json" => json = true,
             "--list" => {
                 for (name, what, _) in ROWS {
-                    println!("{name:12} {what}");
+                    println!("{name:18} {what}");
                 }
                 return Ok(());
             }

@@ -1,0 +1,226 @@
+//! Messages: how many a second, how soon, how fast they are found, and what they cost calls.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kith_common::chat::{Before, Draft, Message, MessageState};
+use kith_common::client::Client;
+use kith_common::failure::Failure;
+use kith_tests::people::two_friends;
+use kith_tests::{Daemon, Lines, Options, program};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::figure::{Figure, percentile};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Messages that a client has asked to store and not heard of yet.
+const IN_FLIGHT: usize = 128;
+/// How often it is looked whether all has arrived.
+const LOOK: Duration = Duration::from_millis(2);
+
+fn draft(text: impl Into<String>) -> Draft {
+    Draft { text: text.into(), ..Draft::default() }
+}
+
+async fn newest(client: &Client, with: &str) -> Result<Option<Message>, Failure> {
+    Ok(client.history(with, Before::default(), 1).await?.pop())
+}
+
+/// How many messages there are.
+async fn count(client: &Client, with: &str) -> Result<usize, Failure> {
+    let (mut before, mut count) = (Before::default(), 0);
+    loop {
+        let page = client.history(with, before, 500).await?;
+        let Some(oldest) = page.first() else { return Ok(count) };
+        before.position = oldest.position;
+        count += page.len();
+    }
+}
+
+/// From the first that is handed to one daemon to the last that it knows to be stored at the other.
+pub fn throughput() -> Result<Vec<Figure>> {
+    const MESSAGES: usize = 10_000;
+    let (ada, ben) = two_friends()?;
+    let (seconds, stored, arrived) = Runtime::new()?.block_on(async {
+        let (from, to) = (Client::connect(&ada.socket).await?, Client::connect(&ben.socket).await?);
+        let begun = Instant::now();
+        let sent = futures::stream::iter(0..MESSAGES).map(|n| {
+            let from = from.clone();
+            async move { from.send_message("Ben", draft(format!("message {n} of {MESSAGES}"))).await }
+        });
+        sent.buffered(IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await?;
+        let stored = begun.elapsed().as_secs_f64();
+        while newest(&from, "Ben").await?.is_some_and(|message| message.state < MessageState::Delivered) {
+            ensure!(begun.elapsed() < SOON * 4, "the messages do not arrive");
+            tokio::time::sleep(LOOK).await;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok::<_, anyhow::Error>((seconds, stored, count(&to, "Ada").await?))
+    })?;
+    ensure!(arrived == MESSAGES, "{arrived} of {MESSAGES} messages arrived");
+    Ok(vec![
+        Figure::new("stored here", MESSAGES as f64 / stored, "a second"),
+        Figure::new("stored and acknowledged on both sides", MESSAGES as f64 / seconds, "a second").at_least(2000.0),
+    ])
+}
+
+/// From the request to send it to its report to a client of the other daemon.
+pub fn latency() -> Result<Vec<Figure>> {
+    const MESSAGES: usize = 300;
+    let (ada, ben) = two_friends()?;
+    let mut times = Runtime::new()?.block_on(async {
+        let (from, to) = (Client::connect(&ada.socket).await?, Client::connect(&ben.socket).await?);
+        let mut feed = to.watch_messages(0).await?;
+        let mut times = Vec::with_capacity(MESSAGES);
+        for n in 0..MESSAGES {
+            let (text, begun) = (format!("message {n}"), Instant::now());
+            from.send_message("Ben", draft(&text)).await?;
+            loop {
+                let (messages, _) = feed.next().await.context("the reports ended")??;
+                if messages.iter().any(|message| message.text == text) {
+                    break;
+                }
+            }
+            times.push(begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        Ok::<_, anyhow::Error>(times)
+    })?;
+    Ok(vec![
+        Figure::new("sent to seen p50", percentile(&mut times, 0.5), "ms"),
+        Figure::new("sent to seen p95", percentile(&mut times, 0.95), "ms").at_most(30.0),
+    ])
+}
+
+/// Words of very different frequency, several at once, and beginnings.
+const QUERIES: [&str; 8] = ["the", "message", "w1", "w17 w42", "w9", "thro", "w123 m", "zebra"];
+
+/// A database with a million messages: how fast a daemon starts with it, and finds things in it.
+pub fn search() -> Result<Vec<Figure>> {
+    const MESSAGES: u64 = 1_000_000;
+    const TIMES: usize = 10;
+    let dir = tempfile::tempdir()?;
+    let options = Options { data_dir: Some(dir.path().join("data")), ..Options::default() };
+    // It makes the identity that the messages are of.
+    let ada = Daemon::with("ada", options.clone())?;
+    let own = ada.peer.clone();
+    ada.stop()?;
+    let mut fill = Command::new(program("kith-store-fill"));
+    let filled = fill.arg(dir.path().join("data")).arg(&own).arg(MESSAGES.to_string()).output()?;
+    ensure!(filled.status.success(), "filling the database: {}", String::from_utf8_lossy(&filled.stderr));
+    let begun = Instant::now();
+    let ada = Daemon::with("ada", options)?;
+    let started = begun.elapsed().as_secs_f64();
+    let (mut times, mut slowest) = (Vec::new(), (0.0, ""));
+    Runtime::new()?.block_on(async {
+        let client = Client::connect(&ada.socket).await?;
+        for query in QUERIES.iter().cycle().take(QUERIES.len() * TIMES) {
+            let begun = Instant::now();
+            client.search_messages(query, None, 0, 50).await?;
+            let ms = begun.elapsed().as_secs_f64() * 1000.0;
+            times.push(ms);
+            if ms > slowest.0 {
+                slowest = (ms, query);
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    Ok(vec![
+        Figure::new("start with a million messages", started, "s").at_most(1.0),
+        Figure::new("newest 50 hits p50", percentile(&mut times, 0.5), "ms"),
+        Figure::new("newest 50 hits p95", percentile(&mut times, 0.95), "ms").at_most(50.0),
+        Figure::text("the slowest", format!("{:.1} ms, for {:?}", slowest.0, slowest.1)),
+    ])
+}
+
+const CALL_S: &str = "20";
+const EACH_WAY_A_SECOND: u32 = 10;
+
+/// A voice call and a video call at once between the two; their final statistics.
+fn calls(ada: &Daemon, ben: &Daemon) -> Result<[Value; 2]> {
+    let mut running: Vec<Lines> = Vec::new();
+    let mut answers = Vec::new();
+    let (sound, both) = (["--audio", "test"], ["--video", "test", "--audio", "test"]);
+    for (caller, callee) in [(&["--voice", "--audio", "test"][..], &sound[..]), (&both, &both)] {
+        answers.push(ben.spawn(&[&["answer", "--wait", "20"][..], callee].concat())?);
+        let mut call = ada.spawn(&[&["call", "Ben"][..], caller, &["--for", CALL_S]].concat())?;
+        call.wait_json("stage", "active", SOON)?;
+        running.push(call);
+    }
+    let mut ends = Vec::new();
+    for mut call in running {
+        let end = call.wait_json("event", "ended", SOON * 2)?;
+        ensure!(end["reason"] == "local", "{end}");
+        ends.push(end["stats"].clone());
+        call.wait_end(SOON)?;
+    }
+    drop(answers);
+    ends.try_into().map_err(|_| anyhow::anyhow!("two calls"))
+}
+
+/// Sends at that pace until it is told to stop; how many.
+async fn chatter(client: &Client, with: &str, over: &AtomicBool) -> Result<u32, Failure> {
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / EACH_WAY_A_SECOND);
+    let mut sent = 0;
+    while !over.load(Ordering::Relaxed) {
+        pace.tick().await;
+        client.send_message(with, draft(format!("{sent} while calls go on"))).await?;
+        sent += 1;
+    }
+    Ok(sent)
+}
+
+/// The same two calls without and with ten messages a second each way.
+pub fn beside_calls() -> Result<Vec<Figure>> {
+    let (ada, ben) = two_friends()?;
+    let [quiet_voice, quiet_video] = calls(&ada, &ben)?;
+    let over = AtomicBool::new(false);
+    let (busy, sent, arrived) = std::thread::scope(|scope| {
+        let talk = scope.spawn(|| {
+            Runtime::new()?.block_on(async {
+                let (at_ada, at_ben) = (Client::connect(&ada.socket).await?, Client::connect(&ben.socket).await?);
+                let sent = tokio::try_join!(chatter(&at_ada, "Ben", &over), chatter(&at_ben, "Ada", &over))?;
+                let begun = Instant::now();
+                for (client, with) in [(&at_ada, "Ben"), (&at_ben, "Ada")] {
+                    while count(client, with).await? < (sent.0 + sent.1) as usize {
+                        ensure!(begun.elapsed() < SOON, "some messages do not arrive");
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+                let arrived = (count(&at_ben, "Ada").await?, count(&at_ada, "Ben").await?);
+                Ok::<_, anyhow::Error>((sent.0 + sent.1, arrived))
+            })
+        });
+        let busy = calls(&ada, &ben);
+        over.store(true, Ordering::Relaxed);
+        let Ok(talked) = talk.join() else { bail!("the senders panicked") };
+        let (sent, arrived) = talked?;
+        Ok((busy?, sent, arrived))
+    })?;
+    let [busy_voice, busy_video] = busy;
+    let number = |stats: &Value, name: &str| -> Result<f64> {
+        name.split('.').fold(stats, |value, key| &value[key]).as_f64().with_context(|| format!("no {name} in {stats}"))
+    };
+    let mut figures = vec![
+        Figure::new("messages sent, both ways", f64::from(sent), ""),
+        Figure::new("of them stored on both sides", arrived.0.min(arrived.1) as f64, "").at_least(f64::from(sent)),
+    ];
+    for (call, quiet, busy, name, unit) in [
+        ("voice", &quiet_voice, &busy_voice, "audio_received", "packets"),
+        ("video", &quiet_video, &busy_video, "steady.fps", "a second"),
+        ("video", &quiet_video, &busy_video, "steady.delay_ms_p95", "ms"),
+    ] {
+        let (before, with) = (number(quiet, name)?, number(busy, name)?);
+        figures.push(Figure::new(format!("{call}: {name} without messages"), before, unit));
+        let figure = Figure::new(format!("{call}: {name} with messages"), with, unit);
+        // Of what is received more is better, of times less.
+        figures.push(match unit {
+            "ms" => figure.at_most(before * 1.1),
+            _ => figure.at_least(before * 0.9),
+        });
+    }
+    Ok(figures)
+}
