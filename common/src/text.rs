@@ -8,7 +8,7 @@
 //! sides of a link is the same on both.
 
 /// Whether the character does something other than being seen; line ends and tabs among them.
-fn acts(c: char) -> bool {
+pub fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c,
             // LRE, RLE, PDF, LRO, RLO; LRI, RLI, FSI, PDI.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::call::outcome;
 use super::link::no_daemon;
 use super::{Client, Feed, feed, keep};
-use crate::chat::{Before, Conversation, Draft, GroupChange, Message, MessageId};
+use crate::chat::{Before, Conversation, Draft, GroupChange, MAX_TEXT_BYTES, Message, MessageId};
 use crate::chat_capnp::{
     conversation_outcome, conversations_observer, export_sink, message_outcome, messages_observer, messages_outcome,
 };
@@ -17,7 +17,8 @@ use crate::convert::{
     read_conversation, read_conversations, read_failure, read_message, read_messages, read_outcome, write_draft,
     write_group_change, write_texts,
 };
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
+use crate::rpc::MAX_MESSAGE_BYTES;
 
 /// What the sender of a request with such an outcome gets.
 macro_rules! answer {
@@ -55,6 +56,15 @@ fn gone<T>(_: T) -> capnp::Error {
     capnp::Error::disconnected("nobody listens any more".into())
 }
 
+/// The daemon says what is too long for a message. What is too long for the connection would end that, without a word.
+fn fits(text: &str) -> Result<(), Failure> {
+    if text.len() <= MAX_MESSAGE_BYTES / 2 {
+        return Ok(());
+    }
+    let message = format!("the message has {} bytes, and at most {MAX_TEXT_BYTES} are sent", text.len());
+    Err(Failure::new(FailureKind::InvalidArgument, message).advise("Send it as a file, or in several messages."))
+}
+
 impl Client {
     /// The one with the newest message first.
     pub async fn conversations(&self) -> Result<Vec<Conversation>, Failure> {
@@ -80,6 +90,7 @@ impl Client {
 
     /// Returns when the message is stored here; it is sent when the other side appears.
     pub async fn send_message(&self, target: &str, draft: Draft) -> Result<Message, Failure> {
+        fits(&draft.text)?;
         let target = target.to_owned();
         let send = self.node.ask(move |node, _| async move {
             let mut request = node.chat_request().send().pipeline.get_chat().send_request();
@@ -92,6 +103,7 @@ impl Client {
 
     /// One of one's own, for everybody.
     pub async fn edit_message(&self, id: MessageId, text: &str) -> Result<Message, Failure> {
+        fits(text)?;
         let text = text.to_owned();
         let edit = self.node.ask(move |node, _| async move {
             let mut request = node.chat_request().send().pipeline.get_chat().edit_request();

@@ -30,6 +30,8 @@ pub struct Group {
 
 #[derive(Debug, Subcommand)]
 pub enum ChatVerb {
+    /// The same as `chat` alone: conversations, with what is unread in each
+    List,
     /// Store a message; it goes out as soon as the other side is there
     Send {
         #[command(flatten)]

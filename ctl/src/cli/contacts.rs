@@ -29,6 +29,8 @@ pub struct ContactsArguments {
 
 #[derive(Debug, Subcommand)]
 pub enum ContactsVerb {
+    /// The same as `contacts` alone
+    List,
     /// Add a peer, and ask it for the same as soon as it is reachable
     Add {
         #[command(flatten)]

@@ -18,8 +18,8 @@ use crate::stop::{Exit, Stop};
 use show::{Names, conversation_row, row};
 
 pub async fn run(client: &Client, socket: &Path, arguments: ChatArguments, output: &Output) -> Result<(), Stop> {
-    let Some(verb) = arguments.verb else { return list(client, output).await };
-    let (message, said) = match verb {
+    let (message, said) = match arguments.verb.unwrap_or(ChatVerb::List) {
+        ChatVerb::List => return list(client, output).await,
         ChatVerb::Send { place, text, reply, attach } => {
             let attachments = attach.iter().map(|text| attachment(text)).collect();
             let draft = Draft { text: typed(text)?, reply_to: reply, attachments };

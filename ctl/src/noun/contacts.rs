@@ -17,16 +17,16 @@ use crate::stop::Stop;
 use crate::when::{ago, rfc3339};
 
 pub async fn run(client: &Client, arguments: ContactsArguments, output: &Output) -> Result<(), Stop> {
-    let Some(verb) = arguments.verb else {
-        if arguments.watch {
-            return watch(client, output).await;
+    if arguments.watch {
+        return watch(client, output).await;
+    }
+    let (contact, said) = match arguments.verb.unwrap_or(ContactsVerb::List) {
+        ContactsVerb::List => {
+            let people = client.people().await?;
+            let _gone = people.contacts.iter().try_for_each(|contact| output.row(&row(contact)));
+            let _gone = output.text(&text(&people));
+            return Ok(());
         }
-        let people = client.people().await?;
-        let _gone = people.contacts.iter().try_for_each(|contact| output.row(&row(contact)));
-        let _gone = output.text(&text(&people));
-        return Ok(());
-    };
-    let (contact, said) = match verb {
         ContactsVerb::Add { peer, name, message } => {
             let (name, message) = (name.unwrap_or_default(), message.unwrap_or_default());
             let contact = client.add_contact(&peer.peer, &name, &message).await?;

@@ -133,7 +133,7 @@ fn a_contacts_name_is_a_peer_everywhere() -> Result<()> {
 #[test]
 fn a_name_that_nobody_has_is_refused_with_the_one_that_was_meant() -> Result<()> {
     let (ada, _ben) = two_friends()?;
-    let mut call = ada.spawn(&["chat", "send", "Bne", "hello"])?;
+    let mut call = ada.spawn(&["call", "Bne", "--voice", "--audio", "test"])?;
     assert_ne!(call.finish(SOON)?.0, 0);
     assert!(call.errors().contains("Ben"), "{}", call.errors());
     Ok(())
