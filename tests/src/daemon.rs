@@ -25,6 +25,8 @@ pub struct Options {
     pub socket: Option<PathBuf>,
     /// What `kithd.toml` says. The ports are then as it has them, and not any free ones by flags.
     pub config: Option<String>,
+    /// Put the data directory on a disk of its own with so much room, which only the daemon sees. Needs root.
+    pub disk_mb: Option<u32>,
     /// Run inside this network namespace, and do not bind to loopback.
     pub namespace: Option<String>,
 }
@@ -53,7 +55,10 @@ impl Daemon {
                 command
             }
             None => {
-                let mut command = Command::new(program("kithd"));
+                let mut command = match options.disk_mb {
+                    Some(mb) => on_small_disk(&data, mb)?,
+                    None => Command::new(program("kithd")),
+                };
                 command.args(["--bind", "127.0.0.1"]);
                 if options.config.is_none() {
                     command.args(["--node-port", "0", "--video-port", "0", "--audio-port", "0"]);
@@ -127,4 +132,13 @@ impl Daemon {
         self.process.signal(Signal::TERM)?;
         Ok(self.process.finish(Duration::from_secs(5))?.0)
     }
+}
+
+/// `kithd`, after mounting a small disk that no other process has.
+fn on_small_disk(data: &Path, mb: u32) -> Result<Command> {
+    std::fs::create_dir_all(data)?;
+    let mut command = Command::new("unshare");
+    let mount = format!("mount -t tmpfs -o size={mb}m,mode=700 tmpfs \"$1\" && shift && exec \"$@\"");
+    command.args(["--mount", "sh", "-c", &mount, "sh"]).arg(data).arg(program("kithd"));
+    Ok(command)
 }

@@ -1,5 +1,6 @@
 //! Messages: sent while nobody is there, in groups, changed afterwards, found again, and none lost.
 
+mod database;
 mod killed;
 
 use std::os::unix::fs::PermissionsExt as _;

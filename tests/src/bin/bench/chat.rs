@@ -96,6 +96,7 @@ pub fn latency() -> Result<Vec<Figure>> {
 }
 
 /// Words of very different frequency, several at once, and beginnings.
+/// Words of very different frequency, several at once, and a beginning.
 const QUERIES: [&str; 8] = ["the", "message", "w1", "w17 w42", "w9", "thro", "w123 m", "zebra"];
 
 /// A database with a million messages: how fast a daemon starts with it, and finds things in it.
