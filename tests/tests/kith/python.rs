@@ -1,11 +1,21 @@
-//! A program that nobody here compiled: the Python client answers a call, sees, hears, and is seen and heard.
+//! Programs that nobody here compiled: one Python client answers a call, sees, hears, and is seen and heard; another
+//! follows the messages and misses none, whatever happens to it.
 
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use kith_common::chat::Draft;
+use kith_common::client::Client;
 use kith_tests::{Daemon, Lines, have, program, skip};
+use serde_json::Value;
 
 use crate::calls::{SOON, ended, stage, stat};
 
@@ -26,22 +36,28 @@ fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-#[test]
-fn a_python_program_answers_a_call_and_is_seen_and_heard() -> Result<()> {
+/// The Python to run a client with, and the client; `None`, and said so, where there is none.
+fn client(name: &str) -> Result<Option<(PathBuf, PathBuf)>> {
     if !have("python3") {
         skip("python3 is not installed");
-        return Ok(());
+        return Ok(None);
     }
     let python = match python() {
         Ok(python) => python,
         Err(error) => {
             skip(&format!("pycapnp cannot be installed here: {error:#}"));
-            return Ok(());
+            return Ok(None);
         }
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/python/answer.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/python").join(name);
     let lines = std::fs::read_to_string(&script)?.lines().count();
     ensure!(lines <= 100, "the example stays small: {lines} lines");
+    Ok(Some((python, script)))
+}
+
+#[test]
+fn a_python_program_answers_a_call_and_is_seen_and_heard() -> Result<()> {
+    let Some((python, script)) = client("answer.py")? else { return Ok(()) };
     let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
     let mut client = Lines::start(Command::new(python).arg("-u").arg(&script).arg("--socket").arg(&ben.socket))?;
     client.wait_for("sign that it waits", SOON, |line| line.contains("waiting").then_some(()))?;
@@ -53,5 +69,90 @@ fn a_python_program_answers_a_call_and_is_seen_and_heard() -> Result<()> {
     let report = client.seen().last().context("it prints a report")?;
     let report: serde_json::Value = serde_json::from_str(report)?;
     ensure!(report["pictures"].as_u64() > Some(30) && report["sounds"].as_u64() > Some(100), "{report}");
+    Ok(())
+}
+
+/// Messages that are sent; the program is killed in their middle.
+const MESSAGES: u32 = 120;
+/// Bytes after which a connection is cut, on its way to the program: after the first few batches, and in the middle of
+/// one.
+const CUTS: [u64; 5] = [1_200, 3_001, 7_777, 5_003, 11_111];
+
+/// Listens on `path` in place of a daemon's socket and passes everything on, and cuts the first connections off.
+/// How many there were is counted.
+fn cutting(path: &Path, daemon: PathBuf) -> Result<Arc<AtomicUsize>> {
+    let listener = UnixListener::bind(path)?;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    std::thread::spawn(move || -> std::io::Result<()> {
+        for cut in CUTS.into_iter().chain(std::iter::repeat(u64::MAX)) {
+            let (mut program, _) = listener.accept()?;
+            counted.fetch_add(1, Ordering::Relaxed);
+            let daemon = UnixStream::connect(&daemon)?;
+            let (mut from, mut to) = (program.try_clone()?, daemon.try_clone()?);
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                // The program has gone.
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            let _ = std::io::copy(&mut (&daemon).take(cut), &mut program);
+            let _ = (program.shutdown(Shutdown::Both), daemon.shutdown(Shutdown::Both));
+        }
+        Ok(())
+    });
+    Ok(connections)
+}
+
+/// The ids of incoming messages in the program's journal, in its order. A line that is being written is left out.
+fn received(journal: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(journal).unwrap_or_default();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let rows = whole.map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let incoming = rows.into_iter().filter(|row| row["direction"] == "incoming");
+    incoming.map(|row| Ok(row["id"].as_str().context("a message has an id")?.to_owned())).collect()
+}
+
+#[test]
+fn a_python_program_that_is_cut_off_and_killed_has_every_message_once() -> Result<()> {
+    let Some((python, script)) = client("chat_watch.py")? else { return Ok(()) };
+    let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
+    let (journal, socket) = (ben.dir().join("journal.jsonl"), ben.dir().join("cut.sock"));
+    let connections = cutting(&socket, ben.socket.clone())?;
+    let follow = || {
+        let mut command = Command::new(&python);
+        command.arg("-u").arg(&script).arg("--socket").arg(&socket).arg("--journal").arg(&journal);
+        Lines::start(&mut command)
+    };
+    let mut program = follow()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sent = runtime.block_on(async {
+        let (from, to) = (Client::connect(&ada.socket).await?, Client::connect(&ben.socket).await?);
+        to.add_contact(&ada.ticket()?, "Ada", "").await?;
+        from.add_contact(&ben.ticket()?, "Ben", "").await?;
+        let mut sent = Vec::new();
+        for number in 0..MESSAGES {
+            if number == MESSAGES / 2 {
+                // Whatever it does at the moment; by then it follows.
+                program.wait_for("sign that it follows", SOON, |_| Some(()))?;
+                program.kill();
+                program = follow()?;
+            }
+            let draft = Draft { text: format!("Message {number}"), ..Draft::default() };
+            sent.push(from.send_message("Ben", draft).await?.id.to_string());
+        }
+        anyhow::Ok(sent)
+    })?;
+    let all: BTreeSet<_> = sent.iter().collect();
+    loop {
+        let received = received(&journal)?;
+        if all.iter().all(|&id| received.contains(id)) {
+            break;
+        }
+        program.wait_for("further messages", SOON, |_| Some(()))?;
+    }
+    // Each once, and in the order in which they were sent.
+    assert_eq!(received(&journal)?, sent);
+    let connections = connections.load(Ordering::Relaxed);
+    ensure!(connections > 2, "it was cut off in between: {connections} connections");
     Ok(())
 }
