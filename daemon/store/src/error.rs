@@ -63,9 +63,16 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => Self::ReadOnly,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            _ if unreadable(&error) => Self::Damaged(error.to_string()),
             _ => Self::Sqlite(error),
         }
     }
+}
+
+/// A value that this program has not written.
+fn unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
 impl From<StoreError> for Failure {
@@ -76,12 +83,14 @@ impl From<StoreError> for Failure {
             StoreError::ReadOnly => {
                 (FailureKind::NotPermitted, "look at the owner, the permissions and the mount of the data directory")
             }
-            StoreError::Newer { .. } => {
-                (FailureKind::Unsupported, "start the newer version of Kith that has made it, or another data directory")
-            }
-            StoreError::Damaged(_) => {
-                (FailureKind::Internal, "restart the daemon: it moves the damaged file aside and saves what can be read")
-            }
+            StoreError::Newer { .. } => (
+                FailureKind::Unsupported,
+                "start the newer version of Kith that has made it, or another data directory",
+            ),
+            StoreError::Damaged(_) => (
+                FailureKind::Internal,
+                "restart the daemon: it moves the damaged file aside and saves what can be read",
+            ),
             StoreError::Locked => (FailureKind::Busy, "close the other program that has kith.db open"),
             StoreError::Closed => (FailureKind::Internal, "restart the daemon"),
             StoreError::Sqlite(_) | StoreError::Io { .. } => {

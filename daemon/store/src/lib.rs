@@ -1,11 +1,34 @@
-//! What a node remembers: contacts, messages, calls, in SQLite.
-#![allow(clippy::todo, unused_variables, dead_code)]
+//! What a node remembers: contacts, messages, calls, in SQLite. Only this crate names it.
+//!
+//! `Database` is for everybody: `write` and `read` take a piece of work to the thread that has the file open, as a `Store`. A `write` has
+//! returned when its work is on the disk, all of it or none. `changes` tells how far the counter is: every change of a message or a
+//! conversation raises it, so that a client which knows the last cursor it saw can ask for everything after that.
+//!
+//! A message's place in its conversation is the counter's value when it came: `position` rises by arrival and is never used again. What the
+//! two sides of a link have of one another is in marks: an author numbers its entries in each place from 1 without gaps, `hear` takes
+//! the next one only, and what was stored is acknowledged by one number.
 
+mod calls;
+mod contacts;
+mod conversation;
 mod database;
+mod erase;
 mod error;
+mod files;
+#[doc(hidden)]
+pub mod fill;
+mod group;
+mod hear;
+mod held;
+mod history;
+mod marks;
+mod repair;
+mod say;
+mod schema;
 mod store;
 mod types;
 
+pub use calls::MAX_CALLS;
 pub use database::Database;
 pub use error::{Result, StoreError};
 pub use store::Store;

@@ -6,6 +6,7 @@ use kith_common::call::{CallKind, Direction, EndReason, Stage};
 use kith_common::chat::{Attachment, GroupId, Message, MessageId};
 use kith_common::contact::Trust;
 use kith_common::ids::{CallId, PeerId};
+use serde::{Deserialize, Serialize};
 
 /// One contact as it is kept; presence and blocking are others' affairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,8 @@ pub struct Entry {
     pub body: Body,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Body {
     Text {
         text: String,
