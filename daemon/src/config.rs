@@ -19,6 +19,7 @@ use kith_common::target::NODE_PORT;
 use kith_core::listener::TakenPort;
 use serde::Deserialize;
 
+use crate::backup::Errand;
 use crate::calls::AutoAnswer;
 use crate::diagnostics::BandwidthTest;
 use crate::media::{AUDIO_PORT, Impairment, VIDEO_PORT};
@@ -96,6 +97,13 @@ struct Flags {
     /// What is logged, as in RUST_LOG
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// Write the identity, the contacts and the settings to FILE, sealed with a passphrase, and end. The passphrase is in
+    /// $KITH_PASSPHRASE or the first line of standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "import_identity")]
+    export_identity: Option<PathBuf>,
+    /// Make a new data directory from such a FILE, and end. Afterwards no other machine may use that identity
+    #[arg(long, value_name = "FILE")]
+    import_identity: Option<PathBuf>,
     /// A worse network at the media sockets, for tests: delay=MS,loss=PERCENT,rate=KBPS, each direction
     #[arg(long, env = "KITH_IMPAIR", value_name = "SPEC", hide = true, value_parser = parse_impairment)]
     impair: Option<Impairment>,
@@ -178,6 +186,8 @@ pub struct Config {
     pub limits: Limits,
     pub impair: Option<Impairment>,
     pub impair_next: Option<Impairment>,
+    /// What to do instead of running.
+    pub errand: Option<Errand>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -251,6 +261,7 @@ impl Config {
             log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
             impair: flags.impair,
             impair_next: flags.impair_next,
+            errand: flags.export_identity.map(Errand::Export).or(flags.import_identity.map(Errand::Import)),
             config_file: path,
         })
     }

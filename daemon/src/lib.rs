@@ -1,8 +1,11 @@
-//! The Kith daemon. Floors, each using only those below: `rpc` / `diagnostics` / `calls` and `services` / `media` / `net`
-//! and `kith-core`.
+//! The Kith daemon. Floors, each using only those below: `rpc` / `diagnostics` / `calls`, `chat` and `services` / `contacts` and
+//! `media` / `net`, `kith-store` and `kith-core`.
 
+pub mod backup;
 pub mod calls;
+pub mod chat;
 pub mod config;
+pub mod contacts;
 pub mod data_dir;
 pub mod diagnostics;
 pub mod log;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use kithd::backup::{self, Errand};
 use kithd::config::Config;
 use kithd::data_dir::DataDir;
 use kithd::log::{self, Log};
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let config = Config::load()?;
     let log = Log::start(&config.log)?;
+    if let Some(errand) = &config.errand {
+        return run_errand(&config, errand);
+    }
     let data_dir = DataDir::take(&config.data_dir)?;
     let socket = Socket::open(&config.socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -52,4 +56,23 @@ fn run() -> anyhow::Result<()> {
     // Nothing that still runs is worth waiting for.
     runtime.shutdown_background();
     outcome
+}
+
+/// Backup and move; one line on standard output says what was done.
+fn run_errand(config: &Config, errand: &Errand) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("could not start the runtime")?;
+    let passphrase = backup::Passphrase::read()?;
+    let done = match errand {
+        Errand::Export(file) => {
+            runtime.block_on(backup::export(&config.data_dir, &config.config_file, file, &passphrase))?
+        }
+        Errand::Import(file) => {
+            let data_dir = DataDir::take(&config.data_dir)?;
+            runtime.block_on(backup::import(&data_dir, &config.config_file, file, &passphrase))?
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{done}")?;
+    Ok(out.flush()?)
 }

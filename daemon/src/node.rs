@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use kith_common::call::CallState;
+use kith_store::Database;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::calls::{CallPolicy, Calls, Echo};
+use crate::chat::{Chat, ChatParts};
 use crate::config::Config;
+use crate::contacts::Contacts;
 use crate::data_dir::DataDir;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::log::Log;
@@ -21,10 +25,11 @@ use crate::services::{Services, Settings};
 use crate::socket::Socket;
 use crate::supervisor::{self, Pulse};
 
-/// Saying goodbye to peers in calls, then to all peers, then to clients. Together below the 5 s in which a daemon must be gone.
+/// Saying goodbye to peers in calls, then to all peers, then to clients, and closing the database. Together below the 5 s in which a daemon must be gone.
 const HANG_UP_WITHIN: Duration = Duration::from_secs(2);
 const CLOSE_WITHIN: Duration = Duration::from_millis(1500);
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
+const STORE_WITHIN: Duration = Duration::from_millis(300);
 
 /// Runs a daemon until it is told to end. `ready` is called once, when everything listens.
 pub async fn run(
@@ -56,6 +61,9 @@ struct Node {
     net: Net,
     media: Media,
     calls: Calls,
+    contacts: Contacts,
+    chat: Chat,
+    database: Database,
     services: Services,
     rpc: rpc::RpcThread,
 }
@@ -64,10 +72,12 @@ impl Node {
     async fn start(config: &Config, data_dir: &DataDir, socket: &Socket) -> anyhow::Result<Self> {
         let started = Instant::now();
         let key = SecretKey::load_or_create(&net::key_file(data_dir.path()))?;
+        let database = open_database(data_dir, &key).await?;
         let mut settings = Settings::load(data_dir.path());
         let mut wanted = |name, port| settings.wanted(name, port, &config.fixed_ports);
         let own = wanted("node", config.node_port);
         let (video, audio) = (wanted("video", config.video_port), wanted("audio", config.audio_port));
+        let (chat_service, chat_begin) = watch::channel(wanted("chat", 0).begin);
         let media = Media::start(MediaConfig {
             bind: config.bind,
             video_port: video.port,
@@ -100,16 +110,35 @@ impl Node {
         .await?;
         media.set_reflectors(reflectors(&net));
         let measurements = incoming.measurements.take();
-        let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config));
-        let services = Services::start(net.clone(), media.clone(), settings, offers);
+        let (calling, in_call) = watch::channel(false);
+        let contacts = Contacts::start(net.clone(), incoming.contacts.take(), database.clone(), in_call).await?;
+        let chat = Chat::start(
+            net.clone(),
+            ChatParts {
+                db: database.clone(),
+                people: contacts.people(),
+                incoming: incoming.chats.take(),
+                service: chat_begin,
+                sealer: None,
+            },
+        );
+        let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config), contacts.people());
+        tokio::spawn(tell_of_calls(calls.clone(), calling));
+        let services = Services::start(net.clone(), media.clone(), settings, offers, chat_service);
         let looking =
             DiagnosticsConfig { bind: config.bind, bandwidth_test: config.bandwidth_test, limits: config.limits };
         let diagnostics = Diagnostics::start(looking, net.clone(), media.clone(), calls.clone(), measurements);
         let listener = socket.listener().context("could not share the socket with the thread that serves it")?;
-        let served =
-            rpc::Daemon { net: net.clone(), calls: calls.clone(), services: services.clone(), diagnostics, started };
+        let served = rpc::Daemon {
+            net: net.clone(),
+            calls: calls.clone(),
+            contacts: contacts.clone(),
+            services: services.clone(),
+            diagnostics,
+            started,
+        };
         let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
-        Ok(Self { net, media, calls, services, rpc })
+        Ok(Self { net, media, calls, contacts, chat, database, services, rpc })
     }
 
     fn pulse(&self) -> Pulse {
@@ -119,8 +148,9 @@ impl Node {
     /// Hangs up first, while there is a way to say so; the network goes before the media, so that nobody rings a node
     /// that cannot answer.
     async fn stop(self) {
-        if tokio::time::timeout(HANG_UP_WITHIN, self.calls.shutdown()).await.is_err() {
-            tracing::warn!("calls did not end in time");
+        let leaving = async { tokio::join!(self.calls.shutdown(), self.chat.shutdown(), self.contacts.shutdown()) };
+        if tokio::time::timeout(HANG_UP_WITHIN, leaving).await.is_err() {
+            tracing::warn!("calls did not end, or messages and contacts were not written down, in time");
         }
         if tokio::time::timeout(CLOSE_WITHIN, self.net.shutdown()).await.is_err() {
             tracing::warn!("connections did not close in time");
@@ -128,7 +158,31 @@ impl Node {
         if tokio::time::timeout(RELEASE_WITHIN, self.rpc.shutdown()).await.is_err() {
             tracing::warn!("clients were not released in time");
         }
+        if tokio::time::timeout(STORE_WITHIN, self.database.close()).await.is_err() {
+            tracing::warn!(
+                "the database was not closed in time: it is repaired at the next start, and nothing is lost"
+            );
+        }
         drop(self.media);
+    }
+}
+
+/// What this node remembers. A damaged database costs what could not be read, and never without a word.
+async fn open_database(data_dir: &DataDir, key: &SecretKey) -> anyhow::Result<Database> {
+    let opened = Database::open(data_dir.path(), key.peer_id()).await;
+    let (database, repair) = opened.map_err(|failure| anyhow::anyhow!("{failure}; {}", failure.advice))?;
+    if let Some(repair) = repair {
+        tracing::error!("{}", repair.sentence());
+    }
+    Ok(database)
+}
+
+/// Contacts are told that this node is in a call; they are a floor below the calls. Ends with the calls.
+async fn tell_of_calls(calls: Calls, calling: watch::Sender<bool>) {
+    let mut feed = calls.subscribe();
+    while feed.next().await.is_some() {
+        let in_call = calls.list().iter().any(|call| call.state == CallState::Active);
+        calling.send_if_modified(|before| std::mem::replace(before, in_call) != in_call);
     }
 }
 

@@ -207,8 +207,8 @@ impl<N: Network, E: Engine> Task<N, E> {
     }
 
     fn show(&mut self, id: CallId) {
+        let name = self.book.get(id).and_then(|call| call.peer).map(|peer| self.name_of(peer)).unwrap_or_default();
         let (Some(call), Some(live)) = (self.book.get(id), self.live.get_mut(&id)) else { return };
-        let name = call.peer.map(|peer| self.net.facts(peer).name).unwrap_or_default();
         live.show(call, &name, now());
         if call.state() == CallState::Active && !std::mem::replace(&mut live.stats_started, true) {
             start_stats(live);
@@ -233,7 +233,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         {
             self.offered = Some((peer, call.wire, transport));
         }
-        let name = call.peer.map(|peer| self.net.facts(peer).name).unwrap_or_default();
+        let name = call.peer.map(|peer| self.name_of(peer)).unwrap_or_default();
         let age = live.age;
         live.tasks.clear();
         live.session_tasks.clear();

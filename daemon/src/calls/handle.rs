@@ -9,6 +9,7 @@ use kith_common::call::{
     Switch, Transport,
 };
 use kith_common::clock::unix_ms;
+use kith_common::contact::People;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::CallId;
 use kith_common::target::Target;
@@ -75,15 +76,28 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Starts the task that owns the calls. It runs until [`Calls::shutdown`].
-    pub fn start(net: Net, incoming: Incoming, media: Media, policy: CallPolicy) -> Self {
-        Self::start_with(net, incoming, media, policy)
+    /// Starts the task that owns the calls. It runs until [`Calls::shutdown`]. `people`: who the contacts are, what they are
+    /// called and may do.
+    pub fn start(
+        net: Net,
+        incoming: Incoming,
+        media: Media,
+        policy: CallPolicy,
+        people: watch::Receiver<Arc<People>>,
+    ) -> Self {
+        Self::start_with(net, incoming, media, policy, people)
     }
 
-    pub(super) fn start_with<N: Network, E: Engine>(net: N, incoming: Incoming, engine: E, policy: CallPolicy) -> Self {
+    pub(super) fn start_with<N: Network, E: Engine>(
+        net: N,
+        incoming: Incoming,
+        engine: E,
+        policy: CallPolicy,
+        people: watch::Receiver<Arc<People>>,
+    ) -> Self {
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let (publish, directory) = watch::channel(Directory::default());
-        tokio::spawn(Task::start(net, incoming, engine, policy, (commands.downgrade(), inbox), publish));
+        tokio::spawn(Task::start(net, incoming, engine, (policy, people), (commands.downgrade(), inbox), publish));
         Self { commands, directory }
     }
 

@@ -34,7 +34,7 @@ pub const ECHO_MAX_CALLS: usize = 16;
 pub enum AutoAnswer {
     #[default]
     Never,
-    /// Those of contacts; there are no contacts yet, so nobody.
+    /// Those of contacts whom this node's user trusts with calls always.
     Contacts,
     Always,
 }

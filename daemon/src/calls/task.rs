@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kith_common::call::{CallKind, CallOptions, Direction, Medium, Switch};
 use kith_common::clock::MonoTime;
+use kith_common::contact::{Contact, People, Trust};
 use kith_common::failure::Failure;
 use kith_common::ids::{CallId, PeerId};
 use kith_common::media::VideoFormat;
@@ -63,6 +64,8 @@ pub(super) struct Task<N: Network, E: Engine> {
     pub engine: E,
     pub listeners: watch::Receiver<MediaListeners>,
     pub policy: CallPolicy,
+    /// Who calls, and what they may do.
+    pub people: watch::Receiver<Arc<People>>,
     pub book: CallBook,
     pub live: HashMap<CallId, Live<E::Session>>,
     /// The publishers of calls that have ended, so that their last state stays to be seen.
@@ -94,7 +97,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         net: N,
         incoming: Incoming,
         engine: E,
-        policy: CallPolicy,
+        (policy, people): (CallPolicy, watch::Receiver<Arc<People>>),
         (commands, inbox): (mpsc::WeakSender<Command>, mpsc::Receiver<Command>),
         directory: watch::Sender<Directory>,
     ) -> impl Future<Output = ()> + Send {
@@ -109,6 +112,7 @@ impl<N: Network, E: Engine> Task<N, E> {
             listeners: engine.listeners(),
             engine,
             policy,
+            people,
             live: HashMap::new(),
             ended: VecDeque::new(),
             links: HashMap::new(),
@@ -132,7 +136,6 @@ impl<N: Network, E: Engine> Task<N, E> {
         mut events: mpsc::Receiver<Event<E::Session>>,
         mut incoming: Incoming,
     ) {
-        self.warn_of_contacts();
         self.services_changed();
         let (mut network_gone, mut media_gone) = (false, false);
         loop {
@@ -174,12 +177,6 @@ impl<N: Network, E: Engine> Task<N, E> {
         }
     }
 
-    fn warn_of_contacts(&self) {
-        if self.policy.auto_answer == AutoAnswer::Contacts {
-            tracing::warn!("auto-answer is set to contacts, and there are no contacts yet: every call rings");
-        }
-    }
-
     fn next_wake(&self) -> Option<Instant> {
         let beats = self.live.values().map(Live::next_due).min();
         let stopping = self.stopping.as_ref().map(|stopping| stopping.deadline);
@@ -209,10 +206,7 @@ impl<N: Network, E: Engine> Task<N, E> {
                 self.book.set_switch(id, medium, state);
                 let _ = reply.send(());
             }
-            Command::SetAutoAnswer(whose) => {
-                self.policy.auto_answer = whose;
-                self.warn_of_contacts();
-            }
+            Command::SetAutoAnswer(whose) => self.policy.auto_answer = whose,
             Command::Alive { reply } => _ = reply.send(()),
             Command::Shutdown { reply } => {
                 self.book.hang_up_all(now());
@@ -274,12 +268,24 @@ impl<N: Network, E: Engine> Task<N, E> {
         }
     }
 
-    fn standing(&self, _peer: PeerId) -> Standing {
-        match (self.policy.echo, self.policy.auto_answer) {
-            (Echo::On, _) | (_, AutoAnswer::Always) => Standing::AutoAnswer,
-            // Nobody is a contact yet.
-            (Echo::Off, AutoAnswer::Never | AutoAnswer::Contacts) => Standing::Ring,
+    fn standing(&self, peer: PeerId) -> Standing {
+        let trust = self.contact(peer, |contact| contact.calls);
+        match (self.policy.echo, self.policy.auto_answer, trust) {
+            (_, _, Some(Trust::Never)) => Standing::Blocked,
+            (Echo::On, _, _) | (_, AutoAnswer::Always, _) | (_, AutoAnswer::Contacts, Some(Trust::Always)) => {
+                Standing::AutoAnswer
+            }
+            (Echo::Off, AutoAnswer::Never | AutoAnswer::Contacts, _) => Standing::Ring,
         }
+    }
+
+    fn contact<T>(&self, peer: PeerId, look: impl FnOnce(&Contact) -> T) -> Option<T> {
+        self.people.borrow().contacts.iter().find(|contact| contact.peer_id == peer).map(look)
+    }
+
+    /// What this node's user calls the peer, or what it calls itself.
+    pub fn name_of(&self, peer: PeerId) -> String {
+        self.contact(peer, |contact| contact.name.clone()).unwrap_or_else(|| self.net.facts(peer).name)
     }
 
     // ---- what the tasks around report
@@ -471,11 +477,12 @@ impl<N: Network, E: Engine> Task<N, E> {
     }
 
     fn beat_one(&mut self, id: CallId, now: Instant) {
+        let name = self.book.get(id).and_then(|call| call.peer).map(|peer| self.name_of(peer));
         let (Some(call), Some(live)) = (self.book.get(id), self.live.get_mut(&id)) else { return };
         if live.take_refresh(now)
-            && let Some(peer) = call.peer
+            && let Some(name) = name
         {
-            live.show(call, &self.net.facts(peer).name, now);
+            live.show(call, &name, now);
         }
         let Some(beat) = &mut live.beat else { return };
         let due = beat.take_due(now);

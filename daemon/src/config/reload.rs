@@ -18,6 +18,7 @@ impl Config {
             fixed_ports: _,
             impair: _,
             impair_next: _,
+            errand: _,
             data_dir,
             socket,
             bind,

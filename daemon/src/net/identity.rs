@@ -62,6 +62,28 @@ impl SecretKey {
         }
     }
 
+    /// Reads the key at `path`, which must be there.
+    pub fn load(path: &Path) -> Result<Self, IdentityError> {
+        let open = File::open(path);
+        Self::read(path, open.map_err(|source| IdentityError::Io { action: "open", path: path.to_owned(), source })?)
+    }
+
+    /// Writes it where there is none yet.
+    pub fn create(&self, path: &Path) -> Result<(), IdentityError> {
+        self.write(path).map_err(|source| IdentityError::Io { action: "write", path: path.to_owned(), source })
+    }
+
+    /// For a backup, which has to be sealed: whoever has these bytes is this node.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_protobuf_encoding().expect("an Ed25519 key has an encoding")
+    }
+
+    /// From a backup.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let key = Keypair::from_protobuf_encoding(bytes).ok()?;
+        (key.key_type() == identity::KeyType::Ed25519).then_some(Self(key))
+    }
+
     fn read(path: &Path, file: File) -> Result<Self, IdentityError> {
         let io = |action| move |source| IdentityError::Io { action, path: path.to_owned(), source };
         let mode = file.metadata().map_err(io("look at"))?.permissions().mode() & 0o7777;
@@ -71,17 +93,13 @@ impl SecretKey {
         let mut bytes = Vec::new();
         file.take(MAX_KEY_BYTES).read_to_end(&mut bytes).map_err(io("read"))?;
         let damaged = || IdentityError::Damaged { path: path.to_owned() };
-        let key = Keypair::from_protobuf_encoding(&bytes).map_err(|_| damaged())?;
-        if key.key_type() != identity::KeyType::Ed25519 {
-            return Err(damaged());
-        }
-        Ok(Self(key))
+        Self::from_bytes(&bytes).ok_or_else(damaged)
     }
 
     /// Written under another name first and then linked: a key file is there whole or not at all, and an existing one
     /// is never replaced.
     fn write(&self, path: &Path) -> io::Result<()> {
-        let bytes = self.0.to_protobuf_encoding().map_err(io::Error::other)?;
+        let bytes = self.to_bytes();
         let draft = path.with_extension(format!("new.{}", std::process::id()));
         let result = (|| {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;

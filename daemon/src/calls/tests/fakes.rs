@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_common::call::{CallInfo, CallStats, Medium, Switch, Transport};
+use kith_common::contact::{Contact, People, Presence, Trust};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
 use kith_common::node::{Path, ServiceState};
@@ -49,8 +50,9 @@ impl Exchange {
     pub fn node(&self, n: u8, policy: CallPolicy) -> Node {
         let (net, incoming) = self.join(n);
         let engine = FakeEngine::default();
-        let calls = Calls::start_with(net.clone(), incoming, engine.clone(), policy);
-        Node { net, engine, calls }
+        let people = watch::Sender::default();
+        let calls = Calls::start_with(net.clone(), incoming, engine.clone(), policy, people.subscribe());
+        Node { net, engine, calls, people }
     }
 }
 
@@ -58,9 +60,31 @@ pub struct Node {
     pub net: FakeNet,
     pub engine: FakeEngine,
     pub calls: Calls,
+    pub people: watch::Sender<Arc<People>>,
 }
 
 impl Node {
+    /// That node becomes a contact.
+    pub fn trusts(&self, other: &Self, calls: Trust) {
+        let contact = Contact {
+            peer_id: other.net.me,
+            name: "a friend".into(),
+            own_name: String::new(),
+            note: String::new(),
+            colour: 0,
+            presence: Presence::Online,
+            last_seen_unix_ms: 0,
+            calls,
+            files: Trust::Ask,
+            relay: Trust::Ask,
+            verified: false,
+            blocked: false,
+            added_unix_ms: 0,
+            mutual: true,
+        };
+        self.people.send_replace(Arc::new(People { contacts: vec![contact], ..People::default() }));
+    }
+
     pub fn target(&self) -> Target {
         Target::Peer(self.net.me)
     }

@@ -4,6 +4,7 @@ mod fakes;
 mod hostile;
 
 use kith_common::call::{CallKind, CallOptions, CallState, EndReason, Medium, Stage, Switch};
+use kith_common::contact::Trust;
 use kith_common::media::{Size, VideoFormat};
 use kith_common::node::ServiceState;
 
@@ -221,4 +222,32 @@ async fn ended_calls_are_kept_in_a_short_list() {
         until(&of_ben, is(CallState::Ended)).await;
     }
     assert_eq!((ada.calls.list().len(), ben.calls.list().len()), (32, 32));
+}
+
+#[tokio::test]
+async fn a_contact_that_may_never_call_does_not_ring_not_even_an_echo_node() {
+    for policy in [CallPolicy::default(), always(), CallPolicy::echo()] {
+        let (ada, ben) = pair(policy);
+        ben.trusts(&ada, Trust::Never);
+        let refused = until(&ada.calls.dial(ben.target(), CallOptions::default()), is(CallState::Ended)).await;
+        assert_eq!(refused.ending.map(|ending| ending.reason), Some(EndReason::Blocked));
+        assert!(ben.calls.list().is_empty(), "nobody here hears of it");
+    }
+}
+
+#[tokio::test]
+async fn calls_of_contacts_are_answered_where_they_may_always_call_and_shown_by_their_name() {
+    let contacts = CallPolicy { auto_answer: AutoAnswer::Contacts, ..CallPolicy::default() };
+    for (trust, state) in
+        [(Some(Trust::Always), CallState::Active), (Some(Trust::Ask), CallState::Ringing), (None, CallState::Ringing)]
+    {
+        let (ada, ben) = pair(contacts);
+        if let Some(trust) = trust {
+            ben.trusts(&ada, trust);
+        }
+        ada.calls.dial(ben.target(), CallOptions::default());
+        let call = ben.call(is(state)).await;
+        let shown = call.info().borrow().peer_name.clone();
+        assert_eq!(shown, if trust.is_some() { "a friend" } else { "node 1" });
+    }
 }
