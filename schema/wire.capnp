@@ -192,10 +192,6 @@ struct ChatHello @0xb7c1f0a2d3e400a4 {
   # What the sender has of the receiver's entries, by conversation: the receiver goes on from there.
   identityKey @2 :Data;
   # Olm: Curve25519, 32 bytes.
-  series @3 :Data;
-  # 16 bytes, drawn when the sender began to number its entries: with another series they are counted from 1 again.
-  ofSeries @4 :Data;
-  # The series of the receiver's that `stored` counts. If it is another than the receiver's own, the marks mean nothing.
 }
 
 struct ChatMark @0xb7c1f0a2d3e400a5 {

@@ -2,7 +2,7 @@
 //! remembered over restarts.
 //!
 //! One task owns the rows. It follows the listeners of `net` and `media` by their watches, passes orders on to them, and
-//! tells `net` what to offer to peers. Whether a port is tried, kept or given up is decided by [`kith_core::listener`];
+//! tells `net` what to offer to peers and `chat` whether it runs. Whether a port is tried, kept or given up is decided by [`kith_core::listener`];
 //! that stopping ends a call is `calls`' business, which follows the same watches.
 
 mod rows;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use kith_common::call::CallKind;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::ServiceInfo;
-use kith_core::listener::Order;
+use kith_core::listener::{Begin, Order};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::media::Media;
@@ -67,6 +67,11 @@ impl Name {
         matches!(self, Self::Node | Self::Video | Self::Audio)
     }
 
+    /// Not built yet.
+    const fn is_absent(self) -> bool {
+        matches!(self, Self::Files | Self::Broadcast)
+    }
+
     fn parse(text: &str) -> Result<Self, Failure> {
         Self::ALL.into_iter().find(|name| name.text() == text).ok_or_else(|| {
             let all = Self::ALL.map(Self::text).join(", ");
@@ -90,11 +95,18 @@ pub struct Services {
 }
 
 impl Services {
-    /// Follows the listeners from now on. `offered` is where `net` reads what to tell peers.
-    pub fn start(net: Net, media: Media, settings: Settings, offered: watch::Sender<Vec<String>>) -> Self {
+    /// Follows the listeners from now on. `offered` is where `net` reads what to tell peers, `chat` where messages read
+    /// whether they are carried.
+    pub fn start(
+        net: Net,
+        media: Media,
+        settings: Settings,
+        offered: watch::Sender<Vec<String>>,
+        chat: watch::Sender<Begin>,
+    ) -> Self {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (publish, rows) = watch::channel(Arc::default());
-        let task = task::Task::new(net, media, settings, offered, publish);
+        let task = task::Task::new(net, media, settings, offered, chat, publish);
         tokio::spawn(task.run(inbox));
         Self { orders, rows }
     }
@@ -123,18 +135,14 @@ impl Services {
 
     async fn order(&self, name: &str, order: Order) -> Result<ServiceInfo, Failure> {
         let name = Name::parse(name)?;
-        if !name.has_port() {
-            return Err(match order {
-                Order::SetPort(_) => Failure::new(
-                    FailureKind::InvalidArgument,
-                    format!("the service {} has no port of its own", name.text()),
-                )
-                .advise("It is carried by the node's port: kithctl services port node N."),
-                Order::Start | Order::Stop => Failure::new(
-                    FailureKind::Unsupported,
-                    format!("this version of Kith has no service {} yet", name.text()),
-                ),
-            });
+        if !name.has_port() && matches!(order, Order::SetPort(_)) {
+            let message = format!("the service {} has no port of its own", name.text());
+            return Err(Failure::new(FailureKind::InvalidArgument, message)
+                .advise("It is carried by the node's port: kithctl services port node N."));
+        }
+        if name.is_absent() {
+            let message = format!("this version of Kith has no service {} yet", name.text());
+            return Err(Failure::new(FailureKind::Unsupported, message));
         }
         let stopped = || Failure::new(FailureKind::Internal, "the daemon is shutting down");
         let (reply, answer) = oneshot::channel();

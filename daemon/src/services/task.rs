@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kith_common::failure::Failure;
 use kith_common::node::{ServiceInfo, ServiceState};
-use kith_core::listener::{Order, Status};
+use kith_core::listener::{Begin, Order, Status};
 use tokio::sync::{mpsc, watch};
 
 use super::rows::{Since, absent, row};
@@ -22,6 +22,8 @@ pub struct Task {
     settings: Settings,
     node: watch::Receiver<Status>,
     sockets: watch::Receiver<MediaListeners>,
+    chat: watch::Sender<Begin>,
+    chat_status: Status,
     since: [Since; Name::ALL.len()],
     rows: watch::Sender<Arc<Vec<ServiceInfo>>>,
     offered: watch::Sender<Vec<String>>,
@@ -33,10 +35,13 @@ impl Task {
         media: Media,
         settings: Settings,
         offered: watch::Sender<Vec<String>>,
+        chat: watch::Sender<Begin>,
         rows: watch::Sender<Arc<Vec<ServiceInfo>>>,
     ) -> Self {
         let (node, sockets) = (net.listener(), media.listeners());
-        let mut task = Self { net, media, settings, node, sockets, since: Default::default(), rows, offered };
+        let chat_status = without_port(*chat.borrow());
+        let since = Default::default();
+        let mut task = Self { net, media, settings, node, sockets, chat, chat_status, since, rows, offered };
         task.publish();
         task
     }
@@ -66,6 +71,7 @@ impl Task {
         tracing::info!(service = name.text(), ?order, "a service is to change");
         let status = match name.calls() {
             Some(kind) => self.media.order(kind, order).await?,
+            None if name == Name::Chat => self.order_chat(order),
             None => self.net.order_listener(order).await?,
         };
         let mut row = row(name, &status, &mut self.since[name as usize], Instant::now());
@@ -75,6 +81,15 @@ impl Task {
             row.suggestion = format!("this lasts until the next start only: {error}");
         }
         Ok(row)
+    }
+
+    /// There is no port that could be taken: it runs or does not.
+    fn order_chat(&mut self, order: Order) -> Status {
+        let begin = if order == Order::Stop { Begin::Stopped } else { Begin::Running };
+        if self.chat.send_replace(begin) != begin {
+            self.chat_status = without_port(begin);
+        }
+        self.chat_status.clone()
     }
 
     fn publish(&mut self) {
@@ -88,7 +103,8 @@ impl Task {
                     Name::Node => row(name, &node, since, now),
                     Name::Video => row(name, &sockets.video, since, now),
                     Name::Audio => row(name, &sockets.audio, since, now),
-                    Name::Chat | Name::Files | Name::Broadcast => absent(name),
+                    Name::Chat => row(name, &self.chat_status, since, now),
+                    Name::Files | Name::Broadcast => absent(name),
                 }
             })
             .collect();
@@ -105,5 +121,21 @@ impl Task {
             *before = Arc::new(rows);
             changed
         });
+    }
+}
+
+/// How a service stands that the node's port carries.
+fn without_port(begin: Begin) -> Status {
+    Status {
+        state: match begin {
+            Begin::Running => ServiceState::Listening,
+            Begin::Stopped => ServiceState::Stopped,
+        },
+        port: 0,
+        wanted_port: 0,
+        since: Instant::now(),
+        error: String::new(),
+        suggestion: String::new(),
+        next_try: None,
     }
 }

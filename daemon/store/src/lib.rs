@@ -22,6 +22,7 @@ mod hear;
 mod held;
 mod history;
 mod marks;
+mod meet;
 mod repair;
 mod say;
 mod schema;

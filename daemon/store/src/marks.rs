@@ -101,7 +101,7 @@ impl Store {
 
     /// The peer has entries that this node does not remember having said: its database was lost or is an old copy. What waits to be
     /// sent takes numbers behind those, else the peer would take it for what it has.
-    fn remember(&self, talk: &mut Talk, peer: PeerId, up_to: i64) -> Result<()> {
+    pub(crate) fn remember(&self, talk: &mut Talk, peer: PeerId, up_to: i64) -> Result<()> {
         if up_to - talk.said > MAX_FORGOTTEN {
             return Ok(());
         }

@@ -102,12 +102,11 @@ impl Book {
         if std::mem::replace(&mut self.on, on) == on {
             return;
         }
-        for peer in self.peers.values_mut() {
+        let own = self.own;
+        for (id, peer) in &mut self.peers {
             peer.eager = on && peer.known;
-            (peer.open_at, peer.reopen) = (None, FIRST_REOPEN);
-            if peer.connected {
-                peer.open_at = Some(now);
-            }
+            peer.open_at = None;
+            peer.hurry(now, own < *id);
         }
     }
 

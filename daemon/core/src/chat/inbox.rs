@@ -11,6 +11,9 @@ const INTERVAL: Duration = Duration::from_millis(2);
 /// Places of which something was refused on one stream: more groups than two people share.
 const MAX_REFUSED: usize = 1024;
 
+/// Nobody says more. What an author may begin with in a place is open, and behind it must be room to count on.
+const MAX_NUMBER: u64 = 1 << 62;
+
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
@@ -66,7 +69,7 @@ impl<P: Copy + Ord> Inbox<P> {
                 Taken::Skip
             }
             Some(last) if number > last + 1 => Taken::Gap,
-            _ if number == 0 || number == u64::MAX => Taken::Gap,
+            _ if number == 0 || number > MAX_NUMBER => Taken::Gap,
             _ => {
                 self.taken.entry(place).or_insert((number, number)).1 = number;
                 Taken::Next
