@@ -5,7 +5,9 @@ mod calling;
 mod events;
 mod navigate;
 mod places;
+mod talking;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -18,11 +20,13 @@ use kith_common::media::VideoFormat;
 use tokio::sync::mpsc;
 
 pub use navigate::{Key, Place, key};
+pub use talking::Around;
 
 use crate::capture::{Hardware, Notice, Studio};
 use crate::link::{Command, Commander, Event, Test};
+use crate::notify::Notifier;
 use crate::playback::{Playback, Ring};
-use crate::screen::{call, diagnostics, ended, home, incoming, network, services, sidebar};
+use crate::screen::{call, chat, diagnostics, ended, home, incoming, network, services, sidebar};
 use crate::session::Memory;
 use crate::theme;
 use crate::widget::video::{Bell, Role, VideoSlot};
@@ -45,6 +49,7 @@ pub enum Message {
     Sidebar(sidebar::Message),
     Home(home::Message),
     Call(call::Message),
+    Chat(chat::Message),
     Incoming(incoming::Message),
     Ended(ended::Message),
     Network(network::Message),
@@ -52,6 +57,7 @@ pub enum Message {
     Diagnostics(diagnostics::Message),
     Go(Place),
     Key(Key),
+    Around(Around),
     Close,
     Exit,
 }
@@ -70,6 +76,7 @@ pub struct App {
     pub screen: Screen,
     /// Where one is when there is no call to show.
     pub place: Place,
+    pub chat: chat::Chat,
     pub network: network::Network,
     pub services: services::Services,
     pub diagnostics: diagnostics::Diagnostics,
@@ -100,6 +107,12 @@ pub struct App {
     early: Vec<(CallId, StageReport)>,
     /// The newest end: a call may be over before it is known to be this window's.
     last_ended: Option<CallInfo>,
+    notifier: Notifier,
+    /// Where choices are kept.
+    choices: Option<PathBuf>,
+    focus: Around,
+    /// The newest message that the desktop has been told of, or that was there before.
+    told_to: Option<u64>,
 }
 
 /// What a new application listens to besides its widgets.
@@ -149,6 +162,9 @@ pub struct Parts {
     pub commander: Commander,
     pub hardware: Hardware,
     pub memory: Memory,
+    pub notifier: Notifier,
+    /// Where choices are kept; `None`: nowhere.
+    pub choices: Option<PathBuf>,
 }
 
 impl App {
@@ -157,12 +173,13 @@ impl App {
         let bell = Bell::default();
         let (studio, notices) = Studio::new(parts.hardware, bell.clone());
         studio.look_around();
-        let app = Self {
+        let mut app = Self {
             commander: parts.commander,
             sidebar: sidebar::Sidebar::default(),
             home: home::Home::default(),
             screen: Screen::Home,
             place: Place::Calls,
+            chat: chat::Chat::default(),
             network: network::Network::default(),
             services: services::Services::default(),
             diagnostics: diagnostics::Diagnostics::default(),
@@ -183,7 +200,12 @@ impl App {
             placing: None,
             early: Vec::new(),
             last_ended: None,
+            notifier: parts.notifier,
+            choices: parts.choices,
+            focus: Around::Focused,
+            told_to: None,
         };
+        app.recall_choices();
         (app, notices, bell)
     }
 
@@ -199,7 +221,7 @@ impl App {
     }
 
     pub fn subscription(&self) -> Subscription<Message> {
-        let mut list = vec![window::close_requests().map(|_| Message::Close), self.keys()];
+        let mut list = vec![window::close_requests().map(|_| Message::Close), self.keys(), talking::around()];
         if matches!(self.screen, Screen::Call(_)) || self.copied.is_some() || self.clocks() {
             list.push(iced::time::every(Duration::from_millis(500)).map(|_| Message::Tick));
         }
@@ -207,6 +229,7 @@ impl App {
     }
 
     pub fn update(&mut self, message: Message) -> Task<Message> {
+        self.look();
         match message {
             Message::Picture => {}
             Message::Tick => {
@@ -260,6 +283,10 @@ impl App {
                     }
                 }
             }
+            Message::Chat(message) => {
+                let wish = self.chat.update(message);
+                return self.grant(wish);
+            }
             Message::Network(message) => {
                 let wish = self.network.update(message);
                 return self.grant(wish);
@@ -274,6 +301,7 @@ impl App {
             }
             Message::Go(place) => return self.go(place),
             Message::Key(key) => return self.key(key),
+            Message::Around(around) => return self.around(around),
             Message::Close => {
                 let Some(call) = self.own else { return iced::exit() };
                 self.commander.send(Command::HangUp(call));

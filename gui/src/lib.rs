@@ -6,6 +6,7 @@ pub mod capture;
 pub mod chart;
 pub mod link;
 pub mod mock;
+pub mod notify;
 pub mod playback;
 pub mod screen;
 pub mod session;

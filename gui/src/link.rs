@@ -5,12 +5,15 @@ mod daemon;
 mod echo;
 mod errand;
 mod run;
+mod talk;
 
 use std::path::PathBuf;
 
 use futures::stream::BoxStream;
 use kith_common::call::{CallInfo, CallOptions, CallStats, Medium, StageReport, Switch};
+use kith_common::chat::{Conversation, Message};
 use kith_common::client::{AudioReceiver, AudioSender, VideoReceiver, VideoSender};
+use kith_common::contact::People;
 use kith_common::diagnostics::{LinkSample, NetworkState};
 use kith_common::failure::Failure;
 use kith_common::ids::CallId;
@@ -19,6 +22,7 @@ use kith_common::node::{Identity, NodeStatus, PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
 
 pub use errand::{Errand, Job, News};
+pub use talk::{HITS, PAGE, Span, Talk};
 
 /// A person cannot press more buttons than this before the first is taken up.
 const COMMANDS: usize = 64;
@@ -99,6 +103,12 @@ pub enum Event {
     Network(Result<NetworkState, Failure>),
     /// Seconds of what the links are like, oldest first; the first are of the past.
     Links(Result<Vec<LinkSample>, Failure>),
+    /// Contacts and requests, or why the daemon does not tell.
+    People(Result<People, Failure>),
+    /// All conversations, the one with the newest message first.
+    Conversations(Result<Vec<Conversation>, Failure>),
+    /// Messages that are new or have changed.
+    Messages(Vec<Message>),
     News(Job, News),
     /// A call is new or has changed.
     Call(CallInfo),
@@ -150,6 +160,9 @@ impl std::fmt::Debug for Event {
             Self::Services(_) => "Services",
             Self::Network(_) => "Network",
             Self::Links(_) => "Links",
+            Self::People(_) => "People",
+            Self::Conversations(_) => "Conversations",
+            Self::Messages(_) => "Messages",
             Self::News(job, _) => return write!(f, "News({job:?})"),
             Self::Call(info) => return write!(f, "Call({:?}, {:?})", info.id, info.state),
             Self::Stage(call, report) => return write!(f, "Stage({call:?}, {:?})", report.stage),

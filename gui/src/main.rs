@@ -7,8 +7,9 @@ use clap::{Parser, ValueEnum};
 use kith::app::{App, Parts, Place, Streams};
 use kith::capture::Hardware;
 use kith::link::{Commander, LinkConfig, link};
+use kith::notify::Notifier;
 use kith::session::Memory;
-use kith::{mock, theme};
+use kith::{mock, notify, theme};
 use kith_common::paths;
 
 #[global_allocator]
@@ -46,10 +47,11 @@ impl ScreenName {
     fn place(self) -> Option<Place> {
         match self {
             Self::Call => Some(Place::Calls),
+            Self::Chat => Some(Place::Chat),
             Self::Network => Some(Place::Network),
             Self::Services => Some(Place::Services),
             Self::Diagnostics => Some(Place::Diagnostics),
-            Self::Chat | Self::Files | Self::Broadcast | Self::Settings => None,
+            Self::Files | Self::Broadcast | Self::Settings => None,
         }
     }
 }
@@ -106,11 +108,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let boot = move || {
         let (commander, commands) = Commander::new();
-        let (hardware, memory) = match arguments.mock {
-            true => (Hardware::None, Memory::none()),
-            false => (Hardware::Real, Memory::beside(&config.socket)),
+        let (hardware, memory, choices) = match arguments.mock {
+            true => (Hardware::None, Memory::none(), None),
+            false => (Hardware::Real, Memory::beside(&config.socket), notify::memory()),
         };
-        let (mut app, notices, bell) = App::new(Parts { commander, hardware, memory });
+        let (mut app, notices, bell) = App::new(Parts { commander, hardware, memory, notifier: Notifier::desktop(), choices });
         app.place = place;
         let events = match arguments.mock {
             true => mock::link(commands, app.remote.clone()),

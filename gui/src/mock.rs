@@ -3,6 +3,7 @@
 //! Half a minute after the start somebody calls.
 
 pub mod node;
+pub mod talk;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub fn link(commands: mpsc::Receiver<Command>, remote: VideoSlot) -> BoxStream<'
         calls: 0,
         pictures: 0,
         node: node::Scripted::default(),
+        talks: talk::Talks::default(),
         links: Switch::Off,
         work: JoinSet::new(),
         jobs: BTreeMap::new(),
@@ -137,6 +139,7 @@ struct Script {
     calls: u8,
     pictures: u64,
     node: node::Scripted,
+    talks: talk::Talks,
     /// Whether somebody looks at the links.
     links: Switch,
     /// Errands that take their time.
@@ -157,6 +160,8 @@ impl Script {
         self.tell(Event::Peers(self.node.peers())).await;
         self.tell(Event::Services(Ok(self.node.services.clone()))).await;
         self.tell(Event::Network(Ok(node::network()))).await;
+        self.tell(Event::People(Ok(self.talks.people.clone()))).await;
+        self.tell(Event::Conversations(Ok(self.talks.conversations()))).await;
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         let caller = tokio::time::sleep(FIRST_CALL);
         tokio::pin!(caller);
@@ -198,6 +203,14 @@ impl Script {
     }
 
     async fn start(&mut self, job: Job, errand: Errand) {
+        if let Errand::Talk(talk) = &errand {
+            let (news, events) = self.talks.obey(talk);
+            self.tell(Event::News(job, news)).await;
+            for event in events {
+                self.tell(event).await;
+            }
+            return;
+        }
         match self.node.obey(&errand) {
             Some(news) => {
                 self.tell(Event::News(job, news)).await;
@@ -216,6 +229,9 @@ impl Script {
             self.tell(Event::Services(Ok(self.node.services.clone()))).await;
         }
         self.tell(Event::Peers(self.node.peers())).await;
+        for event in self.talks.tick() {
+            self.tell(event).await;
+        }
         if self.links == Switch::On {
             self.tell(Event::Links(Ok(node::second(unix_ms() / 1000 * 1000)))).await;
         }

@@ -1,6 +1,7 @@
 //! The screens. Each owns its messages, turns them into actions that the application carries out, and draws itself.
 
 pub mod call;
+pub mod chat;
 pub mod devices;
 pub mod diagnostics;
 pub mod ended;
@@ -27,4 +28,13 @@ pub enum Wish {
     Call(PeerId, CallKind),
     /// Shows what the way to this peer is like.
     Measure(PeerId),
+    All(Vec<Wish>),
+    /// The field with this name takes the keys.
+    Focus(&'static str),
+    /// A link, with the system's program for it.
+    Open(String),
+    /// What was chosen is to be so again next time.
+    Remember,
+    /// What is on the clipboard becomes the contact to add.
+    PasteContact,
 }

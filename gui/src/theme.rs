@@ -1,7 +1,7 @@
 //! The look: colours, type, and the styles of the widgets that screens are made of. Nothing outside names a colour by
 //! its numbers.
 
-use iced::widget::{button, container, pick_list, progress_bar, scrollable, text_input};
+use iced::widget::{button, container, pick_list, progress_bar, scrollable, text_editor, text_input};
 use iced::{Background, Border, Color, Font, Shadow, Theme, Vector, border, font, overlay};
 
 const fn rgb(r: u8, g: u8, b: u8) -> Color {
@@ -17,6 +17,11 @@ pub const STAGE: Color = rgb(8, 9, 12);
 pub const TEXT: Color = rgb(232, 235, 241);
 pub const MUTED: Color = rgb(150, 158, 173);
 pub const ACCENT: Color = rgb(66, 116, 235);
+/// What one has written oneself, and what stands small on it.
+pub const OWN: Color = rgb(41, 68, 140);
+pub const OWN_MUTED: Color = rgb(186, 199, 232);
+/// A link, on every ground that text stands on.
+pub const LINK: Color = rgb(142, 184, 255);
 pub const GOOD: Color = rgb(62, 190, 120);
 pub const FAIR: Color = rgb(235, 178, 60);
 pub const POOR: Color = rgb(222, 72, 76);
@@ -231,6 +236,74 @@ pub fn input(_: &Theme, status: text_input::Status) -> text_input::Style {
         selection: Color { a: 0.5, ..ACCENT },
     }
 }
+
+/// A field of several lines.
+pub fn editor(_: &Theme, status: text_editor::Status) -> text_editor::Style {
+    let edge = match status {
+        text_editor::Status::Focused { .. } => ACCENT,
+        text_editor::Status::Hovered => CONTROL,
+        _ => LINE,
+    };
+    text_editor::Style {
+        background: BACKGROUND.into(),
+        border: Border { color: edge, width: 1.0, radius: 10.0.into() },
+        placeholder: OFF,
+        value: TEXT,
+        selection: Color { a: 0.5, ..ACCENT },
+    }
+}
+
+/// A message; one that was looked for has an edge.
+pub fn bubble(colour: Color, sought: Chosen) -> impl Fn(&Theme) -> container::Style {
+    move |_| container::Style {
+        border: Border {
+            color: FAIR,
+            width: if sought == Chosen::Yes { 1.5 } else { 0.0 },
+            radius: 13.0.into(),
+        },
+        ..filled(colour, 13.0)
+    }
+}
+
+/// What is answered, within a message.
+pub fn quote(_: &Theme) -> container::Style {
+    filled(Color { a: 0.22, ..Color::BLACK }, 8.0)
+}
+
+/// A line across.
+pub fn rule(colour: Color) -> impl Fn(&Theme) -> container::Style {
+    move |_| filled(colour, 0.0)
+}
+
+/// On white, whatever the theme: cameras read it.
+pub fn paper(_: &Theme) -> container::Style {
+    filled(Color::WHITE, 10.0)
+}
+
+/// A reaction; one's own has an edge.
+pub fn reaction_button(own: Chosen) -> impl Fn(&Theme, button::Status) -> button::Style {
+    move |_, status| button::Style {
+        background: Some(state(CONTROL, status).into()),
+        text_color: TEXT,
+        border: Border { color: ACCENT, width: if own == Chosen::Yes { 1.0 } else { 0.0 }, radius: 10.0.into() },
+        ..button::Style::default()
+    }
+}
+
+/// A colour as its number says, or the one of the person when it has none.
+pub fn own_colour(number: u32, key: &str) -> Color {
+    match number & 0xff_ff_ff {
+        0 => person(key),
+        number => {
+            let [_, r, g, b] = number.to_be_bytes();
+            rgb(r, g, b)
+        }
+    }
+}
+
+/// The colours that a contact can be given.
+pub const FACES: [u32; 8] =
+    [0x50_6e_d2, 0xc8_64_46, 0x78_50_be, 0x1e_8c_78, 0xb2_4e_82, 0x5a_6e_82, 0xb8_8a_1e, 0x4a_8c_32];
 
 pub fn choice(_: &Theme, status: pick_list::Status) -> pick_list::Style {
     let edge = if status == pick_list::Status::Hovered { CONTROL } else { LINE };

@@ -3,5 +3,6 @@
 pub mod avatar;
 pub mod chart;
 pub mod parts;
+pub mod rows;
 pub mod timeline;
 pub mod video;

@@ -1,6 +1,8 @@
 //! The window without a display: what is clicked and typed becomes the right command, and what the daemon reports is
 //! shown in words.
 
+#[path = "window/chat.rs"]
+mod chat;
 #[path = "window/node.rs"]
 mod node;
 
@@ -9,6 +11,7 @@ use kith::app::{App, Message, Parts, Screen};
 use kith::capture::{Hardware, Notice};
 use kith::link::{Command, Commander, Doing, Event, Test};
 use kith::mock;
+use kith::notify::Notifier;
 use kith::session::Memory;
 use kith::{theme, words};
 use kith_common::call::{
@@ -28,7 +31,8 @@ impl Window {
     /// Connected to a daemon, without devices.
     fn new() -> Self {
         let (commander, commands) = Commander::new();
-        let parts = Parts { commander, hardware: Hardware::None, memory: Memory::none() };
+        let (hardware, memory) = (Hardware::None, Memory::none());
+        let parts = Parts { commander, hardware, memory, notifier: Notifier::default(), choices: None };
         let (app, notices, _bell) = App::new(parts);
         let mut window = Self { app, commands, notices };
         window.hear(Event::Connected { identity: mock::identity(), status: mock::status() });

@@ -22,14 +22,19 @@ impl App {
         match event {
             Event::Trying(what) => self.sidebar.node = Node::Trying(what),
             Event::Connected { identity, status } => {
+                self.chat.me(&identity);
                 self.sidebar.node = Node::Up { identity, status };
-                self.node_is_back();
+                return self.node_is_back();
             }
-            Event::Node { identity, status } => self.sidebar.node = Node::Up { identity, status },
+            Event::Node { identity, status } => {
+                self.chat.me(&identity);
+                self.sidebar.node = Node::Up { identity, status };
+            }
             Event::Lost(failure) => self.lost(failure),
             Event::Peers(_) | Event::Services(_) | Event::Network(_) | Event::Links(_) | Event::News(..) => {
                 return self.heard_of_node(event);
             }
+            Event::People(_) | Event::Conversations(_) | Event::Messages(_) => return self.heard_of_people(event),
             Event::Call(info) => return self.call_changed(info),
             Event::Stage(id, report) => match &mut self.screen {
                 Screen::Call(call) if call.info.id == id => call.stage(report),
@@ -195,6 +200,9 @@ impl App {
             // Answered here already: the daemon is a moment behind.
             if self.own == Some(info.id) || self.busy() {
                 return Task::none();
+            }
+            if !asked {
+                self.tell_of_call(&info);
             }
             self.incoming = Some(incoming::Incoming { info });
             if asked {

@@ -2,7 +2,7 @@
 
 use iced::keyboard::key::Named;
 use iced::keyboard::{self, Key as Pressed, Modifiers};
-use iced::widget::{button, column, container, operation, space, text, tooltip};
+use iced::widget::{button, column, container, operation, row, space, text, tooltip};
 use iced::{Alignment, Element, Fill, Subscription, Task};
 use kith_common::call::Switch;
 use kith_common::node::ServiceState;
@@ -10,7 +10,7 @@ use lucide_icons::Icon;
 
 use super::{App, Message, Screen};
 use crate::link::Command;
-use crate::screen::network;
+use crate::screen::{chat, network};
 use crate::theme;
 use crate::widget::parts::{dot, icon};
 
@@ -18,21 +18,23 @@ use crate::widget::parts::{dot, icon};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Calls,
+    Chat,
     Network,
     Services,
     Diagnostics,
 }
 
 impl Place {
-    const ALL: [Self; 4] = [Self::Calls, Self::Network, Self::Services, Self::Diagnostics];
+    const ALL: [Self; 5] = [Self::Calls, Self::Chat, Self::Network, Self::Services, Self::Diagnostics];
 
     /// Its picture, its name, and the keys that lead there.
     fn sign(self) -> (Icon, &'static str, &'static str) {
         match self {
             Self::Calls => (Icon::Video, "Calls", "Ctrl+1"),
-            Self::Network => (Icon::Waypoints, "Network", "Ctrl+2"),
-            Self::Services => (Icon::Server, "Services", "Ctrl+3"),
-            Self::Diagnostics => (Icon::Activity, "Diagnostics", "Ctrl+4"),
+            Self::Chat => (Icon::MessageCircle, "Chat", "Ctrl+2"),
+            Self::Network => (Icon::Waypoints, "Network", "Ctrl+3"),
+            Self::Services => (Icon::Server, "Services", "Ctrl+4"),
+            Self::Diagnostics => (Icon::Activity, "Diagnostics", "Ctrl+5"),
         }
     }
 
@@ -52,6 +54,8 @@ pub enum Key {
     /// To the next field, or the one before.
     Field(isize),
     Search,
+    /// To a conversation, by its name or what was said in it.
+    Jump,
     /// Up and down in a list.
     Step(isize),
     Escape,
@@ -62,9 +66,11 @@ pub fn key(pressed: &Pressed, modifiers: Modifiers) -> Option<Key> {
     let back = modifiers.shift();
     match pressed.as_ref() {
         Pressed::Character("1") if modifiers.command() => Some(Key::Go(Place::Calls)),
-        Pressed::Character("2") if modifiers.command() => Some(Key::Go(Place::Network)),
-        Pressed::Character("3") if modifiers.command() => Some(Key::Go(Place::Services)),
-        Pressed::Character("4") if modifiers.command() => Some(Key::Go(Place::Diagnostics)),
+        Pressed::Character("2") if modifiers.command() => Some(Key::Go(Place::Chat)),
+        Pressed::Character("3") if modifiers.command() => Some(Key::Go(Place::Network)),
+        Pressed::Character("4") if modifiers.command() => Some(Key::Go(Place::Services)),
+        Pressed::Character("5") if modifiers.command() => Some(Key::Go(Place::Diagnostics)),
+        Pressed::Character("k") if modifiers.command() => Some(Key::Jump),
         Pressed::Character("f") if modifiers.command() => Some(Key::Search),
         Pressed::Named(Named::Tab) if modifiers.control() => Some(Key::Turn(if back { -1 } else { 1 })),
         Pressed::Named(Named::Tab) => Some(Key::Field(if back { -1 } else { 1 })),
@@ -92,11 +98,27 @@ impl App {
             Key::Turn(by) => return self.go(self.place.beside(by)),
             Key::Field(by) if by < 0 => return operation::focus_previous(),
             Key::Field(_) => return operation::focus_next(),
+            Key::Jump => {
+                let go = self.go(Place::Chat);
+                return go.chain(operation::focus(chat::SEARCH));
+            }
+            Key::Search if self.place == Place::Chat && self.chat.thread.is_some() => {
+                let wish = self.chat.update(chat::Message::Find);
+                return self.grant(wish);
+            }
             Key::Search => {
                 let go = self.go(Place::Network);
                 return go.chain(operation::focus(network::SEARCH));
             }
             Key::Step(by) if self.place == Place::Network => self.network.step(by),
+            Key::Step(by) if self.place == Place::Chat => {
+                let wish = self.chat.step(by);
+                return self.grant(wish);
+            }
+            Key::Escape if self.place == Place::Chat => {
+                let wish = self.chat.escape();
+                return self.grant(wish);
+            }
             Key::Escape if self.place == Place::Services => self.services.escape(),
             Key::Escape if self.place == Place::Network => {
                 let wish = self.network.update(network::Message::Unselect);
@@ -123,7 +145,9 @@ impl App {
             }
             self.place = place;
         }
-        Task::none()
+        self.look();
+        let wish = self.chat.read();
+        self.grant(wish)
     }
 
     pub(super) fn rail(&self) -> Element<'_, Message> {
@@ -147,7 +171,17 @@ impl App {
             theme::Chosen::No if trouble => theme::POOR,
             theme::Chosen::No => theme::MUTED,
         };
-        let content = column![icon(symbol, 19.0).color(colour), text(name).size(theme::TINY)];
+        let unread = if place == Place::Chat { self.chat.unread() } else { 0 };
+        let mut face = row![icon(symbol, 19.0).color(colour)].spacing(4).align_y(Alignment::Center);
+        if unread > 0 {
+            let count = if unread > 99 { "99+".to_owned() } else { unread.to_string() };
+            face = face.push(
+                container(text(count).size(10).font(theme::STRONG))
+                    .padding([1, 5])
+                    .style(theme::disc(theme::ACCENT, 16.0)),
+            );
+        }
+        let content = column![face, text(name).size(theme::TINY)];
         let press = button(container(content.spacing(6).align_x(Alignment::Center)).center_x(Fill))
             .padding([10, 0])
             .width(Fill)

@@ -23,6 +23,7 @@ impl App {
                 self.diagnostics.choose(Some(peer));
                 return self.go(Place::Diagnostics);
             }
+            wish => return self.grant_talk(wish),
         }
         Task::none()
     }
@@ -35,7 +36,7 @@ impl App {
     /// Whether the place that is shown has clocks that go on.
     pub(super) fn clocks(&self) -> bool {
         match self.place {
-            Place::Calls => false,
+            Place::Calls | Place::Chat => false,
             Place::Network => self.network.busy(),
             Place::Services => true,
             Place::Diagnostics => self.diagnostics.busy(),
@@ -47,6 +48,7 @@ impl App {
         let copied = self.copied.as_ref().map(|(_, content)| content.as_str());
         match self.place {
             Place::Calls => self.home.view(node, &self.studio).map(Message::Home),
+            Place::Chat => self.chat.view(node, copied).map(Message::Chat),
             Place::Network => self.network.view(node, copied).map(Message::Network),
             Place::Services => self.services.view(node).map(Message::Services),
             Place::Diagnostics => self.diagnostics.view(node, copied).map(Message::Diagnostics),
@@ -58,6 +60,7 @@ impl App {
         match event {
             Event::Peers(peers) => {
                 self.diagnostics.hear_peers(&peers);
+                self.chat.hear_peers(&peers);
                 self.sidebar.hear(&peers);
                 self.network.hear_peers(peers);
             }
@@ -76,8 +79,8 @@ impl App {
             Event::News(job, news) => {
                 self.network.news(job, &news);
                 self.services.news(job, &news);
-                let wish = self.diagnostics.news(job, &news);
-                return self.grant(wish);
+                let wishes = vec![self.chat.news(job, &news), self.diagnostics.news(job, &news)];
+                return self.grant(Wish::All(wishes));
             }
             _ => {}
         }
@@ -85,13 +88,16 @@ impl App {
     }
 
     /// A daemon is there: what is looked at is asked for again.
-    pub(super) fn node_is_back(&mut self) {
+    pub(super) fn node_is_back(&mut self) -> Task<Message> {
         if self.place == Place::Diagnostics {
             self.commander.send(Command::FollowLinks(kith_common::call::Switch::On));
         }
+        let wish = self.chat.back();
+        self.grant(wish)
     }
 
     pub(super) fn node_is_lost(&mut self) {
+        self.chat.lost();
         self.network.lost();
         self.services.lost();
         self.diagnostics.lost();

@@ -3,14 +3,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kith_common::chat::{Conversation, Message};
 use kith_common::client::Client;
+use kith_common::contact::{Contact, SafetyNumber};
 use kith_common::diagnostics::{BandwidthProgress, BandwidthResult, Hop, LinkSample, PingReply};
 use kith_common::failure::Failure;
 use kith_common::ids::PeerId;
 use kith_common::node::{PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
 
-use super::Event;
+use super::{Event, Talk};
 
 /// Reports of an errand that wait for the link; the daemon waits behind them.
 const REPORTS: usize = 16;
@@ -48,6 +50,8 @@ pub enum Errand {
         seconds: u32,
     },
     Report,
+    /// About people and messages.
+    Talk(Talk),
 }
 
 impl std::fmt::Debug for Errand {
@@ -65,6 +69,7 @@ impl std::fmt::Debug for Errand {
             Self::Trace(_) => f.write_str("Trace"),
             Self::Bandwidth { seconds, .. } => write!(f, "Bandwidth({seconds} s)"),
             Self::Report => f.write_str("Report"),
+            Self::Talk(talk) => talk.fmt(f),
         }
     }
 }
@@ -80,6 +85,12 @@ pub enum News {
     Service(ServiceInfo),
     Measured(BandwidthResult),
     Report(String),
+    Contact(Box<Contact>),
+    Safety(SafetyNumber),
+    Message(Box<Message>),
+    /// Messages, oldest first; of a search newest first.
+    Page(Vec<Message>),
+    Conversation(Box<Conversation>),
     Done,
     Failed(Failure),
 }
@@ -117,6 +128,7 @@ async fn obey(client: &Client, job: Job, errand: Errand, events: &mpsc::Sender<E
             News::Measured(forwarded(work, received, News::Bandwidth, job, events).await?)
         }
         Errand::Report => News::Report(client.diagnostics_report().await?),
+        Errand::Talk(talk) => super::talk::obey(client, talk).await?,
     })
 }
 

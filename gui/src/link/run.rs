@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::echo::EchoNode;
-use super::{Command, Doing, Event, Job, LinkConfig, News, Test, daemon, errand};
+use super::{Command, Doing, Event, Job, LinkConfig, News, Test, daemon, errand, talk};
 
 /// Between two attempts to reach the daemon.
 const RETRY: Duration = Duration::from_millis(500);
@@ -26,13 +26,14 @@ const NODE_INTERVAL: Duration = Duration::from_secs(2);
 pub async fn run(config: LinkConfig, mut commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
     let mut since = None;
     let mut started: Option<Instant> = None;
+    let seen = talk::Seen::default();
     loop {
         match connect(&config).await {
             Ok((client, connected)) => {
                 if events.send(connected).await.is_err() {
                     return;
                 }
-                let lost = serve(&client, &mut commands, &events).await;
+                let lost = serve(&client, &mut commands, &events, &seen).await;
                 let Some(failure) = lost else { return };
                 since = Some(Instant::now());
                 if events.send(Event::Lost(failure)).await.is_err() {
@@ -88,6 +89,7 @@ async fn serve(
     client: &Client,
     commands: &mut mpsc::Receiver<Command>,
     events: &mpsc::Sender<Event>,
+    seen: &talk::Seen,
 ) -> Option<Failure> {
     // Everything that goes on over this connection; aborted with it.
     let mut tasks = JoinSet::new();
@@ -98,6 +100,9 @@ async fn serve(
     tasks.spawn(errand::network(client.clone(), events.clone()));
     tasks.spawn(node(client.clone(), events.clone()));
     tasks.spawn(peers(client.clone(), events.clone()));
+    tasks.spawn(talk::people(client.clone(), events.clone()));
+    tasks.spawn(talk::conversations(client.clone(), events.clone()));
+    tasks.spawn(talk::messages(client.clone(), events.clone(), talk::Seen::clone(seen)));
     tasks.spawn(calls(client.clone(), events.clone(), Arc::clone(&echo)));
     loop {
         tokio::select! {

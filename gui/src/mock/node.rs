@@ -296,7 +296,7 @@ impl Scripted {
                 self.away.retain(|peer| peer.to_string() != *target);
                 return None;
             }
-            Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report => {
+            Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report | Errand::Talk(_) => {
                 return None;
             }
         })
@@ -383,6 +383,7 @@ pub async fn work(job: Job, errand: Errand, events: mpsc::Sender<Event>) {
         | Errand::Unblock(_)
         | Errand::StartService(_)
         | Errand::StopService(_)
-        | Errand::MoveService(..) => {}
+        | Errand::MoveService(..)
+        | Errand::Talk(_) => {}
     }
 }

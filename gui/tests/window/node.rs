@@ -104,7 +104,7 @@ fn keys_lead_to_places_but_not_out_of_a_call() {
     let ctrl = iced::keyboard::Modifiers::CTRL;
     let key = kith::app::key(&iced::keyboard::Key::Named(Named::Tab), ctrl).expect("it means something");
     let _ = window.app.update(Message::Key(key));
-    assert_eq!(window.app.place, Place::Network);
+    assert_eq!(window.app.place, Place::Chat);
     let _ = window.app.update(Message::Key(Key::Go(Place::Diagnostics)));
     assert_eq!(window.app.place, Place::Diagnostics);
     let (mut window, _) = Window::in_call(CallKind::Video);

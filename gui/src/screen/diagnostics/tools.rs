@@ -95,7 +95,7 @@ impl Run {
                     Tool::Bandwidth => "It ended without a result.".into(),
                 }));
             }
-            News::Peer(_) | News::Service(_) | News::Report(_) => {}
+            _ => {}
         }
     }
 
