@@ -25,7 +25,8 @@ use crate::services::{Services, Settings};
 use crate::socket::Socket;
 use crate::supervisor::{self, Pulse};
 
-/// Saying goodbye to peers in calls, then to all peers, then to clients, and closing the database. Together below the 5 s in which a daemon must be gone.
+/// Saying goodbye to peers in calls, then to all peers, then to clients, and closing the database. Together below the 5 s
+/// in which a daemon must be gone.
 const HANG_UP_WITHIN: Duration = Duration::from_secs(2);
 const CLOSE_WITHIN: Duration = Duration::from_millis(1500);
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
@@ -133,6 +134,7 @@ impl Node {
             net: net.clone(),
             calls: calls.clone(),
             contacts: contacts.clone(),
+            chat: chat.clone(),
             services: services.clone(),
             diagnostics,
             started,

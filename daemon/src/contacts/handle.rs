@@ -237,5 +237,5 @@ fn within(what: &str, text: &str, most: usize) -> Result<(), Failure> {
 }
 
 pub(super) fn itself() -> Failure {
-    Failure::new(FailureKind::InvalidArgument, "that is this node itself").advise("Name another one.")
+    Failure::new(FailureKind::InvalidArgument, "that is this node's own identity").advise("Name another node.")
 }

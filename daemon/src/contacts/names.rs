@@ -14,6 +14,8 @@ use crate::net::Multiaddr;
 const MAX_NEAR: usize = 3;
 /// By Jaro and Winkler; below this a name is another one.
 const LIKE: f64 = 0.75;
+/// As like as a name of one slip is taken for.
+const SLIPPED: f64 = 0.95;
 
 /// Two names that differ in case only would be taken for one another.
 pub(super) fn fold(name: &str) -> String {
@@ -70,8 +72,14 @@ fn near<'a>(names: impl Iterator<Item = &'a str>, text: &str) -> Vec<&'a str> {
     let typed = fold(text);
     let likeness = |name: &str| {
         let name = fold(name);
-        // "ada" is how one writes "Ada Lovelace" when one forgets that there are two of them.
-        if name.split_whitespace().any(|word| word == typed) { 1.0 } else { strsim::jaro_winkler(&typed, &name) }
+        // "ada" is how one writes "Ada Lovelace" when one forgets that there are two of them; and in a short name one
+        // letter too few, or two in the wrong order, is already a great part of it.
+        let slipped = name.chars().count() > 2 && strsim::osa_distance(&typed, &name) <= 1;
+        match name.split_whitespace().any(|word| word == typed) {
+            true => 1.0,
+            false if slipped => SLIPPED,
+            false => strsim::jaro_winkler(&typed, &name),
+        }
     };
     let mut near: Vec<(f64, &str)> =
         names.map(|name| (likeness(name), name)).filter(|(like, _)| *like > LIKE).collect();
@@ -186,6 +194,7 @@ mod tests {
     fn a_mistyped_name_gets_the_near_ones_and_a_damaged_ticket_is_called_that() {
         let contacts = ["Ada Lovelace", "Grace", "Charles"].map(|name| contact(1, name));
         let fails = |text: &str| unknown(&contacts, text, &text.parse::<Target>().expect_err("no target"));
+        assert!(unknown(&[contact(1, "Ben")], "Bne", &TargetError::Unknown("Bne".into())).advice.contains("\"Ben\""));
         assert!(fails("grcae").advice.contains("\"Grace\""));
         assert!(fails("ada").advice.contains("\"Ada Lovelace\""));
         assert!(fails("zzz").advice.contains("kithctl contacts"));

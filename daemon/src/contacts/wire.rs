@@ -46,10 +46,15 @@ pub(super) enum WireError {
     Text(#[from] std::str::Utf8Error),
 }
 
+/// Marks that turn the direction of what follows (Unicode, UAX #9): a name could look like another one with them.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// What people may see of a text that a stranger wrote: one line, no control characters, not too long.
 pub(super) fn tidy(text: &str, max_chars: usize) -> String {
     let line = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    let shown: String = line.filter(|c| !c.is_control()).collect();
+    let shown: String = line.filter(|c| !c.is_control() && !turns(*c)).collect();
     shown.trim().chars().take(max_chars).collect::<String>().trim_end().to_owned()
 }
 
@@ -173,6 +178,7 @@ mod tests {
     #[test]
     fn what_strangers_write_is_made_presentable() {
         assert_eq!(tidy("\u{1b}[31m Eve\nhere ", 64), "[31m Eve here");
+        assert_eq!(tidy("\u{202e}evE", 64), "evE");
         assert_eq!(tidy(&"ä".repeat(1000), 280).chars().count(), 280);
     }
 
