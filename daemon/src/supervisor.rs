@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::calls::Calls;
+use crate::chat::Chat;
 use crate::net::Net;
 use crate::rpc;
 use crate::services::Services;
@@ -44,10 +45,12 @@ pub fn failed(error: &anyhow::Error) {
     notify(&[NotifyState::Status(&one_line(&format!("{error:#}")))]);
 }
 
-/// What must answer before the watchdog is fed: the network's task, the calls' task, and the thread that serves clients.
+/// What must answer before the watchdog is fed: the tasks of the network, the calls and the messages, and the thread that
+/// serves clients.
 pub struct Pulse {
     pub net: Net,
     pub calls: Calls,
+    pub chat: Chat,
     pub rpc: rpc::Pulse,
 }
 
@@ -56,6 +59,7 @@ impl Pulse {
         let parts = [
             ("network", self.net.is_alive().boxed()),
             ("calls", self.calls.is_alive().boxed()),
+            ("messages", self.chat.is_alive().boxed()),
             ("clients", self.rpc.is_alive().boxed()),
         ];
         silent(parts, within).await

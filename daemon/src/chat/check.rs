@@ -123,7 +123,9 @@ mod tests {
             assert!(failure.message.contains(word), "{failure:?}");
             assert_eq!(failure.kind, FailureKind::InvalidArgument);
         }
-        let Ok(Body::Text { attachments, .. }) = draft(with("", vec![file("t")])) else { panic!("a file alone will do") };
+        let Ok(Body::Text { attachments, .. }) = draft(with("", vec![file("t")])) else {
+            panic!("a file alone will do")
+        };
         assert_eq!(attachments[0].name, "a b");
         assert!(edit(" ").is_err() && reaction("\u{7}", true).is_err() && reaction(&"👍".repeat(20), true).is_err());
         assert!(title("\n").is_err() && title(&"x".repeat(65)).is_err() && title(&"x".repeat(64)).is_ok());

@@ -75,12 +75,18 @@ impl Chat {
             self.conversations().await?.into_iter().filter(|found| found.title.to_lowercase() == wanted).collect();
         match titled.as_slice() {
             [one] => Ok(one.id),
-            [] => Err(Failure::new(FailureKind::NotFound, format!("no contact and no conversation is called {target:.80?}"))
-                .advise("`kithctl contacts list` shows the contacts, `kithctl chat list` the conversations.")),
+            [] => Err(Failure::new(
+                FailureKind::NotFound,
+                format!("no contact and no conversation is called {target:.80?}"),
+            )
+            .advise("`kithctl contacts list` shows the contacts, `kithctl chat list` the conversations.")),
             several => {
                 let ids: Vec<_> = several.iter().map(|conversation| conversation.id.to_string()).collect();
-                Err(Failure::new(FailureKind::InvalidArgument, format!("{} conversations are called {target:.80?}", ids.len()))
-                    .advise(format!("Name one by its id: {}.", ids.join(", "))))
+                Err(Failure::new(
+                    FailureKind::InvalidArgument,
+                    format!("{} conversations are called {target:.80?}", ids.len()),
+                )
+                .advise(format!("Name one by its id: {}.", ids.join(", "))))
             }
         }
     }

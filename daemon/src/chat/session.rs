@@ -16,10 +16,10 @@ use kith_store::{Body, Database, Entry, Heard, Place};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use super::Sealer;
 use super::ledger::Ledger;
 use super::link::{self, Link, Stuck, Written};
 use super::wire::{self, Frame, Hello, SealFrame};
-use super::Sealer;
 use crate::net::Stream;
 
 /// Both ends say hello at once; who has not by then will not.
@@ -292,15 +292,17 @@ impl Session {
     /// Deals with a frame and all that have come with it.
     async fn hear(&mut self, first: Frame) -> Result<(), End> {
         let mut news = News::default();
-        let mut next = Some(first);
-        let mut count = 0;
-        while let Some(frame) = next {
-            self.take(frame, &mut news)?;
-            count += 1;
-            next = if count < BATCH { self.link.frames.try_recv().ok() } else { None };
+        let mut taken = self.take(first, &mut news);
+        for _ in 1..BATCH {
+            let Ok(frame) = self.link.frames.try_recv() else { break };
+            if taken.is_ok() {
+                taken = self.take(frame, &mut news);
+            }
         }
+        // What came in order before something that ends the stream has come.
         self.keep(news).await?;
         self.say_marks()?;
+        taken?;
         if self.told_stranger && !self.shared.ledger.borrow().knows(self.peer) {
             return Err(End::Stranger);
         }
@@ -384,7 +386,9 @@ impl Session {
             _ if self.access.contact => None,
             (Place::Direct, _) => Some(Refusal::NotContact),
             // Groups are made by contacts.
-            (Place::Group(group), Body::Group { .. }) if !self.access.groups.contains(&group) => Some(Refusal::NotContact),
+            (Place::Group(group), Body::Group { .. }) if !self.access.groups.contains(&group) => {
+                Some(Refusal::NotContact)
+            }
             (Place::Group(_), _) => None,
         }
     }
@@ -415,16 +419,16 @@ impl Session {
             }
         };
         for (place, from, why) in heard.refused {
-            self.refuse(place, from, match why {
-                kith_store::Refusal::UnknownGroup | kith_store::Refusal::NotMember => Refusal::NotMember,
-                kith_store::Refusal::TooLarge => Refusal::TooLarge,
-            })?;
+            self.refuse(
+                place,
+                from,
+                match why {
+                    kith_store::Refusal::UnknownGroup | kith_store::Refusal::NotMember => Refusal::NotMember,
+                    kith_store::Refusal::TooLarge => Refusal::TooLarge,
+                },
+            )?;
         }
-        if self.inbox.handle_stored(heard.stored) {
-            Ok(())
-        } else {
-            Err(End::Broken("the peer has left out an entry"))
-        }
+        if self.inbox.handle_stored(heard.stored) { Ok(()) } else { Err(End::Broken("the peer has left out an entry")) }
     }
 
     fn say_marks(&mut self) -> Result<(), End> {

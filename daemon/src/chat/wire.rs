@@ -350,10 +350,7 @@ pub(super) mod tests {
         let attachment = Attachment { ticket: "kith:file".into(), name: "picture.png".into(), size_bytes: 77 };
         let body = |body| Frame::Entry(Entry { place: group(), body, ..text(3, "") });
         vec![
-            Frame::Hello(Hello {
-                stored: vec![(Place::Direct, 3), (group(), u64::MAX)],
-                identity_key: vec![9; 32],
-            }),
+            Frame::Hello(Hello { stored: vec![(Place::Direct, 3), (group(), u64::MAX)], identity_key: vec![9; 32] }),
             Frame::Entry(text(1, "hello\nworld")),
             body(Body::Text {
                 text: "שלום".into(),

@@ -246,7 +246,8 @@ impl Book {
             return None;
         }
         let own = self.own;
-        let opens = self.peers.iter().filter(|(id, peer)| peer.may_open(own < **id)).filter_map(|(_, peer)| peer.open_at);
+        let opens =
+            self.peers.iter().filter(|(id, peer)| peer.may_open(own < **id)).filter_map(|(_, peer)| peer.open_at);
         let full = self.peers.values().filter(|peer| peer.dialling).count() >= MAX_DIALS;
         let dials = self.peers.values().filter(|peer| !full && peer.may_dial()).filter_map(|peer| peer.dial_at);
         opens.chain(dials).min()

@@ -181,7 +181,9 @@ impl World {
                 self.store(end);
             }
             let said = |end: usize| self.disks[end].said.values().sum::<u64>() as usize;
-            if self.wires.iter().all(VecDeque::is_empty) && (0..2).all(|end| self.disks[1 - end].heard.len() >= said(end)) {
+            if self.wires.iter().all(VecDeque::is_empty)
+                && (0..2).all(|end| self.disks[1 - end].heard.len() >= said(end))
+            {
                 return;
             }
         }

@@ -69,7 +69,8 @@ async fn repeated_frames_count_once_and_a_gap_ends_the_stream() {
         let mut stream = mallory.open_chat(ben.me).await.expect("Ben is there");
         let one = entry(text(1, "one"));
         let two = entry(text(2, "two"));
-        let said = [hello(), one.clone(), one.clone(), two.clone(), one, two, entry(text(9, "nine")), entry(text(3, "three"))];
+        let said =
+            [hello(), one.clone(), one.clone(), two.clone(), one, two, entry(text(9, "nine")), entry(text(3, "three"))];
         stream.write_all(&said.concat()).await.expect("Ben reads");
         closed(&mut stream).await;
     }

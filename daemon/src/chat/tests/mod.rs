@@ -80,7 +80,9 @@ async fn hundreds_of_messages_both_ways_arrive_once_and_in_order_over_a_stream_t
     };
     tokio::join!(shaking, speaking);
     for (node, other, own) in [(&ada, 2, 'a'), (&ben, 1, 'b')] {
-        let done = |messages: &[Message]| messages.iter().filter(|message| message.state >= MessageState::Delivered).count() == 400;
+        let done = |messages: &[Message]| {
+            messages.iter().filter(|message| message.state >= MessageState::Delivered).count() == 400
+        };
         let history = node.until(with(other), "all of it", done).await;
         for author in ['a', 'b'] {
             let of: Vec<_> = texts(&history).into_iter().filter(|text| text.starts_with(author)).collect();
@@ -117,7 +119,8 @@ async fn edits_reactions_replies_and_deletions_reach_the_other() {
     let seen = ben.until(with(1), "the edit", |messages| messages.first().is_some_and(|message| message.edited)).await;
     assert_eq!(seen[0].text, "hello");
     ben.chat.react(first.id, "👍", true).await.expect("it is there");
-    let liked = |messages: &[Message]| messages[0].reactions.iter().any(|one| one.emoji == "👍" && one.peers == [peer(2)]);
+    let liked =
+        |messages: &[Message]| messages[0].reactions.iter().any(|one| one.emoji == "👍" && one.peers == [peer(2)]);
     ada.until(with(2), "the reaction", liked).await;
     ben.chat.react(first.id, "👍", false).await.expect("it is there");
     ada.until(with(2), "no reaction", |messages| messages[0].reactions.is_empty()).await;

@@ -140,9 +140,9 @@ impl Network for FakeNet {
             (door, wires.wires.get(&pair(self.me, peer)).ok_or_else(gone)?.clone())
         };
         let ((near, mut left), (mut right, far)) = (tokio::io::duplex(16 * 1024), tokio::io::duplex(16 * 1024));
-        tokio::spawn(async move {
-            wire.run_until_cancelled(tokio::io::copy_bidirectional(&mut left, &mut right)).await
-        });
+        tokio::spawn(
+            async move { wire.run_until_cancelled(tokio::io::copy_bidirectional(&mut left, &mut right)).await },
+        );
         door.send((self.me, Box::new(far))).await.map_err(|_| gone())?;
         Ok(Box::new(near))
     }
@@ -195,8 +195,7 @@ impl Node {
         let (people, known) = watch::channel(Arc::default());
         let (service, running) = watch::channel(Begin::Running);
         let (net, incoming) = exchange.join(me);
-        let parts =
-            ChatParts { db: db.clone(), people: known, incoming: Some(incoming), service: running, sealer };
+        let parts = ChatParts { db: db.clone(), people: known, incoming: Some(incoming), service: running, sealer };
         let chat = Chat::start_with(net, parts);
         let node = Self { me, chat, db, service, people, exchange: exchange.clone() };
         node.befriend(contacts);
