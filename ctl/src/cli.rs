@@ -14,7 +14,7 @@ use kith_common::media::Size;
 use crate::session::source::{AudioSource, VideoSource};
 
 pub use chat::{ChatArguments, ChatVerb, GroupVerb};
-pub use contacts::{ContactsArguments, ContactsVerb, IdArguments, IdVerb};
+pub use contacts::{Backup, ContactsArguments, ContactsVerb, IdArguments, IdVerb};
 
 /// Private calls between people's own machines: the command line of Kith.
 #[derive(Debug, Parser)]
@@ -377,6 +377,8 @@ mod tests {
             "services port video 9997",
             "services port video 0",
             "id qr",
+            "id export me.kith",
+            "id import me.kith --data-dir new --config new.toml",
             "contacts",
             "contacts list",
             "contacts --watch",

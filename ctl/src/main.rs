@@ -15,7 +15,7 @@ mod session;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use cli::{Cli, Command};
+use cli::{Cli, Command, IdArguments, IdVerb};
 use output::Output;
 use stop::Stop;
 
@@ -55,6 +55,16 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
     }
     if let Command::Service(arguments) = cli.command {
         return noun::service::run(arguments.verb, output).await;
+    }
+    // Kithd does these by itself, running or not.
+    match &cli.command {
+        Command::Id(IdArguments { verb: Some(IdVerb::Export(backup)) }) => {
+            return noun::id::backup::export(backup, output).await;
+        }
+        Command::Id(IdArguments { verb: Some(IdVerb::Import(backup)) }) => {
+            return noun::id::backup::import(backup, output).await;
+        }
+        _ => {}
     }
     let client = noun::connect(&socket).await?;
     match cli.command {

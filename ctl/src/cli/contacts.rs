@@ -1,5 +1,7 @@
 //! What can be typed after `contacts` and `id`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 use kith_common::contact::{Right, Trust};
 
@@ -15,6 +17,22 @@ pub struct IdArguments {
 pub enum IdVerb {
     /// The ticket as a picture for another's camera
     Qr,
+    /// Seal identity, contacts and settings into a new file, with a passphrase
+    Export(Backup),
+    /// Make this machine the home of the identity in such a file; only where none is
+    Import(Backup),
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where the daemon keeps its data [default: as for kithd]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The daemon's settings [default: as for kithd]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

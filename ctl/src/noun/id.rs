@@ -1,5 +1,7 @@
 //! `id`: who this node is.
 
+pub mod backup;
+
 use kith_common::client::Client;
 use kith_common::node::Identity;
 use qrcode::render::unicode::Dense1x2;
@@ -17,10 +19,12 @@ const USUAL_COLOURS: &str = "\x1b[0m";
 pub async fn run(client: &Client, arguments: IdArguments, output: &Output) -> Result<(), Stop> {
     let identity = client.identity().await?;
     match arguments.verb {
-        None => show(&identity, output),
-        Some(IdVerb::Qr) => picture(&identity, output)?,
+        Some(IdVerb::Qr) => picture(&identity, output),
+        _ => {
+            show(&identity, output);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 fn show(identity: &Identity, output: &Output) {

@@ -311,10 +311,15 @@ fn a_stranger_is_told_that_messages_are_taken_from_contacts_only() -> Result<()>
     let (ada, eve) = (Daemon::start("ada", &[])?, Daemon::start("eve", &[])?);
     eve.ask(&["contacts", "add", &ada.ticket()?, "--name", "Ada"])?;
     contact(&ada, &eve.peer, "a request", |row| row["request"] == true)?;
-    let id = send(&eve, "Ada", "Buy this!")?;
+    let id = send(&eve, "Ada", "It is me, from the train!")?;
     let refused = message(&eve, &id, "a message with a reason", |row| row["error"] != "")?;
     assert!(field(&refused, "error")?.contains("contact"), "{refused}");
     assert_eq!(ada.ctl(&["chat"])?.1, Vec::<Value>::new(), "nothing of it is here");
+    // Once it is no stranger any more, it comes.
+    ada.ask(&["contacts", "accept", "eve"])?;
+    in_state(&ada, &id, "delivered")?;
+    let delivered = in_state(&eve, &id, "delivered")?;
+    assert_eq!(delivered["error"], "");
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! People meet: requests, presence, trust, and names that work wherever a peer is named.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kith_tests::people::{befriend, contact, two_friends, watched};
-use kith_tests::{Daemon, Lines, Options};
+use kith_tests::{Daemon, Lines, Options, program};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -201,13 +203,51 @@ fn a_ticket_is_shown_as_a_picture() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_identity_moves_with_its_contacts_and_opens_with_its_passphrase_only() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    let (old, new) = (at("old"), at("new"));
+    let ada = Daemon::with("ada", Options { data_dir: Some(old.clone()), ..Options::default() })?;
+    let ben = Daemon::start("ben", &[])?;
+    befriend(&ada, "Ben", &ben, "Ada")?;
+    let ctl = |verb: &str, data: &Path, passphrase: &str| -> Result<(i32, Vec<Value>, String)> {
+        let mut command = Command::new(program("kithctl"));
+        command.args(["--json", "id", verb]).arg(at("me.kith")).arg("--data-dir").arg(data);
+        command.arg("--config").arg(at("none.toml")).env("KITH_PASSPHRASE", passphrase);
+        let mut run = Lines::start(&mut command)?;
+        let (code, rows) = run.finish(SOON)?;
+        Ok((code, rows, run.errors()))
+    };
+    let (code, _, errors) = ctl("export", &old, "short")?;
+    assert!(code == 1 && errors.contains("passphrase"), "{errors}");
+    let (code, rows, errors) = ctl("export", &old, "five words that do not belong")?;
+    assert_eq!((code, rows.len()), (0, 1), "{errors}");
+    assert_eq!((&rows[0]["peer_id"], &rows[0]["contacts"]), (&ada.peer.as_str().into(), &1.into()), "{rows:?}");
+    let sealed = std::fs::read(at("me.kith"))?;
+    ensure!(!sealed.windows(ben.peer.len()).any(|bytes| bytes == ben.peer.as_bytes()), "contacts are sealed");
+    let peer = ada.peer.clone();
+    assert_eq!(ada.stop()?, 0);
+
+    let (code, _, errors) = ctl("import", &new, "another passphrase")?;
+    assert!(code == 1 && errors.contains("passphrase"), "{errors}");
+    let (code, _, errors) = ctl("import", &old, "five words that do not belong")?;
+    assert!(code == 1 && errors.contains("in use"), "{errors}");
+    let (code, _, errors) = ctl("import", &new, "five words that do not belong")?;
+    assert_eq!(code, 0, "{errors}");
+    let ada = Daemon::with("ada", Options { data_dir: Some(new), ..Options::default() })?;
+    assert_eq!(ada.peer, peer);
+    contact(&ada, &ben.peer, "ben online", |row| row["presence"] == "online" && row["name"] == "Ben")?;
+    Ok(())
+}
+
 /// Whatever a peer calls itself, it cannot act on the terminal of somebody who lists it.
 #[test]
 fn a_name_with_control_characters_does_nothing_to_a_terminal() -> Result<()> {
     let (ada, eve) = (Daemon::start("ada", &[])?, Daemon::start("e\u{202e}ve\u{9b}2J", &[])?);
     eve.ask(&["contacts", "add", &ada.ticket()?, "--message", "hi\u{1b}]0;pwned\u{7}\nAccepted."])?;
     contact(&ada, &eve.peer, "a request", |row| row["request"] == true)?;
-    let mut command = std::process::Command::new(kith_tests::program("kithctl"));
+    let mut command = Command::new(program("kithctl"));
     command.arg("--socket").arg(&ada.socket).args(["contacts", "requests"]);
     let mut run = Lines::start(&mut command)?;
     run.wait_end(Duration::from_secs(20))?;

@@ -1,6 +1,5 @@
 //! Messages: how many a second, how soon, how fast they are found, and what they cost calls.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,11 +9,12 @@ use kith_common::chat::{Before, Draft, Message, MessageState};
 use kith_common::client::Client;
 use kith_common::failure::Failure;
 use kith_tests::people::two_friends;
-use kith_tests::{Daemon, Lines, Options, program};
+use kith_tests::{Daemon, Lines, Options};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::figure::{Figure, percentile};
+use crate::small::printed;
 
 const SOON: Duration = Duration::from_secs(30);
 /// Messages that a client has asked to store and not heard of yet.
@@ -95,10 +95,6 @@ pub fn latency() -> Result<Vec<Figure>> {
     ])
 }
 
-/// Words of very different frequency, several at once, and beginnings.
-/// Words of very different frequency, several at once, and a beginning.
-const QUERIES: [&str; 8] = ["the", "message", "w1", "w17 w42", "w9", "thro", "w123 m", "zebra"];
-
 /// A database with a million messages: how fast a daemon starts with it, and finds things in it.
 pub fn search() -> Result<Vec<Figure>> {
     const MESSAGES: u64 = 1_000_000;
@@ -109,22 +105,23 @@ pub fn search() -> Result<Vec<Figure>> {
     let ada = Daemon::with("ada", options.clone())?;
     let own = ada.peer.clone();
     ada.stop()?;
-    let mut fill = Command::new(program("kith-store-fill"));
-    let filled = fill.arg(dir.path().join("data")).arg(&own).arg(MESSAGES.to_string()).output()?;
-    ensure!(filled.status.success(), "filling the database: {}", String::from_utf8_lossy(&filled.stderr));
+    let (data, number) = (dir.path().join("data"), MESSAGES.to_string());
+    let data = data.to_str().context("temporary folders have names of text")?;
+    let filled = printed("kith-store-fill", &[data, &own, &number])?;
+    let queries: Vec<String> = serde_json::from_value(filled["queries"].clone())?;
     let begun = Instant::now();
     let ada = Daemon::with("ada", options)?;
     let started = begun.elapsed().as_secs_f64();
-    let (mut times, mut slowest) = (Vec::new(), (0.0, ""));
+    let (mut times, mut slowest) = (Vec::new(), (0.0, String::new()));
     Runtime::new()?.block_on(async {
         let client = Client::connect(&ada.socket).await?;
-        for query in QUERIES.iter().cycle().take(QUERIES.len() * TIMES) {
+        for query in queries.iter().cycle().take(queries.len() * TIMES) {
             let begun = Instant::now();
             client.search_messages(query, None, 0, 50).await?;
             let ms = begun.elapsed().as_secs_f64() * 1000.0;
             times.push(ms);
             if ms > slowest.0 {
-                slowest = (ms, query);
+                slowest = (ms, query.clone());
             }
         }
         Ok::<_, anyhow::Error>(())
