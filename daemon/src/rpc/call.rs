@@ -6,6 +6,7 @@ use capnp::Error;
 use kith_common::call::{CallOptions, Switch};
 use kith_common::call_capnp::{call, calls};
 use kith_common::convert::{Enumeration, read_format, read_options, write_call_info, write_outcome};
+use kith_common::failure::Failure;
 
 use super::connection::Connection;
 use super::media::{self, AudioSource, VideoSource};
@@ -32,7 +33,9 @@ impl calls::Server for CallsServer {
 
     async fn dial(self: Rc<Self>, params: calls::DialParams, mut results: calls::DialResults) -> capnp::Result<()> {
         let params = params.get()?;
-        let target = node::target(params.get_target()?).map_err(|failure| Error::failed(failure.message))?;
+        // The client takes the second line for what to try.
+        let refused = |failure: Failure| Error::failed(format!("{}\n{}", failure.message, failure.advice));
+        let target = node::target(&self.0, params.get_target()?).map_err(refused)?;
         let call = self.0.daemon.calls.dial(target, read_options(params.get_options()?));
         results.get().set_call(CallServer::client(&self.0, call));
         Ok(())

@@ -69,7 +69,7 @@ impl diagnostics::Server for DiagnosticsServer {
         let observer: ping_observer::Client = params.get_observer()?;
         let (sender, replies) = mpsc::channel(REPLIES);
         let diagnostics = self.0.daemon.diagnostics.clone();
-        let (target, count) = (target(params.get_target()?), params.get_count());
+        let (target, count) = (target(&self.0, params.get_target()?), params.get_count());
         let measuring = async move { diagnostics.ping(&target?, count, sender).await };
         let outcome = told(measuring, replies, async |reply| {
             let mut request = observer.reply_request();
@@ -89,7 +89,7 @@ impl diagnostics::Server for DiagnosticsServer {
         let observer: trace_observer::Client = params.get_observer()?;
         let (sender, hops) = mpsc::channel(REPLIES);
         let diagnostics = self.0.daemon.diagnostics.clone();
-        let target = target(params.get_target()?);
+        let target = target(&self.0, params.get_target()?);
         let measuring = async move { diagnostics.trace(&target?, sender).await };
         let outcome = told(measuring, hops, async |hop| {
             let mut request = observer.hop_request();
@@ -109,7 +109,7 @@ impl diagnostics::Server for DiagnosticsServer {
         let observer: bandwidth_observer::Client = params.get_observer()?;
         let (sender, progress) = mpsc::channel(REPLIES);
         let diagnostics = self.0.daemon.diagnostics.clone();
-        let (target, seconds) = (target(params.get_target()?), params.get_seconds());
+        let (target, seconds) = (target(&self.0, params.get_target()?), params.get_seconds());
         let measuring = async move { diagnostics.bandwidth(&target?, seconds, sender).await };
         let outcome = told(measuring, progress, async |progress| {
             let mut request = observer.progress_request();

@@ -6,12 +6,15 @@
 //! stuck is waited for by its own tasks alone.
 
 mod call;
+mod chat;
 mod connection;
+mod contacts;
 mod diagnostics;
 mod media;
 mod node;
 #[doc(hidden)]
 pub mod rehearsal;
+mod room;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,8 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::Calls;
+use crate::chat::Chat;
+use crate::contacts::Contacts;
 use crate::diagnostics::Diagnostics;
 use crate::net::Net;
 use crate::services::Services;
@@ -44,6 +49,8 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Daemon {
     pub net: Net,
     pub calls: Calls,
+    pub contacts: Contacts,
+    pub chat: Chat,
     pub services: Services,
     pub diagnostics: Diagnostics,
     pub started: Instant,

@@ -13,13 +13,17 @@ use kith_common::rpc::MAX_MESSAGE_BYTES;
 use kith_common::target::Target;
 
 use super::call::CallsServer;
+use super::chat::ChatServer;
 use super::connection::Connection;
+use super::contacts::ContactsServer;
 use super::diagnostics::DiagnosticsServer;
 use super::services::ServicesServer;
 use super::watch;
 
 /// Raised only when a meaning changes.
 const PROTOCOL: u32 = 1;
+/// What a client may ask for by name.
+const FEATURES: [&str; 4] = ["calls", "services", "contacts", "chat"];
 /// What a client calls itself is shown in the log.
 const MAX_NAME_CHARS: usize = 64;
 /// Rows of the peer list that fit a message with room to spare; connected peers come first.
@@ -39,9 +43,10 @@ impl kith::Server for KithServer {
         server.set_version(env!("CARGO_PKG_VERSION"));
         server.set_protocol(PROTOCOL);
         server.set_max_message_bytes(MAX_MESSAGE_BYTES as u64);
-        let mut features = server.init_features(2);
-        features.set(0, "calls");
-        features.set(1, "services");
+        let mut features = server.init_features(FEATURES.len() as u32);
+        for (index, feature) in (0..).zip(FEATURES) {
+            features.set(index, feature);
+        }
         Ok(())
     }
 
@@ -97,6 +102,20 @@ impl node::Server for NodeServer {
         results.get().set_diagnostics(capnp_rpc::new_client(DiagnosticsServer(Rc::clone(&self.0))));
         Ok(())
     }
+
+    async fn contacts(
+        self: Rc<Self>,
+        _: node::ContactsParams,
+        mut results: node::ContactsResults,
+    ) -> capnp::Result<()> {
+        results.get().set_contacts(capnp_rpc::new_client(ContactsServer(Rc::clone(&self.0))));
+        Ok(())
+    }
+
+    async fn chat(self: Rc<Self>, _: node::ChatParams, mut results: node::ChatResults) -> capnp::Result<()> {
+        results.get().set_chat(capnp_rpc::new_client(ChatServer(Rc::clone(&self.0))));
+        Ok(())
+    }
 }
 
 pub(super) fn status(connection: &Connection) -> NodeStatus {
@@ -131,7 +150,7 @@ impl peers::Server for PeersServer {
         params: peers::ConnectParams,
         mut results: peers::ConnectResults,
     ) -> capnp::Result<()> {
-        let connected = match target(params.get()?.get_target()?) {
+        let connected = match target(&self.0, params.get()?.get_target()?) {
             Ok(target) => self.0.daemon.net.connect(&target).await,
             Err(failure) => Err(failure),
         };
@@ -148,7 +167,7 @@ impl peers::Server for PeersServer {
         params: peers::DisconnectParams,
         mut results: peers::DisconnectResults,
     ) -> capnp::Result<()> {
-        let disconnected = match target(params.get()?.get_target()?) {
+        let disconnected = match target(&self.0, params.get()?.get_target()?) {
             Ok(target) => self.0.daemon.net.disconnect(&target).await,
             Err(failure) => Err(failure),
         };
@@ -157,7 +176,7 @@ impl peers::Server for PeersServer {
     }
 
     async fn block(self: Rc<Self>, params: peers::BlockParams, mut results: peers::BlockResults) -> capnp::Result<()> {
-        let blocked = match target(params.get()?.get_target()?) {
+        let blocked = match target(&self.0, params.get()?.get_target()?) {
             Ok(target) => block(&self.0, &target).await,
             Err(failure) => Err(failure),
         };
@@ -170,7 +189,7 @@ impl peers::Server for PeersServer {
         params: peers::UnblockParams,
         mut results: peers::UnblockResults,
     ) -> capnp::Result<()> {
-        let unblocked = match target(params.get()?.get_target()?) {
+        let unblocked = match target(&self.0, params.get()?.get_target()?) {
             Ok(target) => self.0.daemon.net.unblock(&target).await.map(drop),
             Err(failure) => Err(failure),
         };
@@ -194,10 +213,10 @@ async fn block(connection: &Connection, target: &Target) -> Result<(), Failure> 
     Ok(())
 }
 
-/// What a user typed to name another node.
-pub(super) fn target(text: capnp::text::Reader<'_>) -> Result<Target, Failure> {
-    let refused = |why: String| Failure::new(FailureKind::InvalidArgument, why);
-    text.to_str().map_err(|error| refused(error.to_string()))?.parse().map_err(|error| refused(format!("{error}")))
+/// Whom a user means: a contact by its name, or whatever else names a node.
+pub(super) fn target(connection: &Connection, text: capnp::text::Reader<'_>) -> Result<Target, Failure> {
+    let text = text.to_str().map_err(|error| Failure::new(FailureKind::InvalidArgument, error.to_string()))?;
+    connection.daemon.contacts.resolve(text)
 }
 
 /// The peer's row; the list may not have it yet.

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use kith_core::listener::{Begin, TakenPort};
+use kith_store::Database;
 use tokio::sync::watch;
 
 use super::{Daemon, RpcThread, spawn};
 use crate::calls::rehearsal::Rehearsal;
+use crate::chat::{Chat, ChatParts};
+use crate::contacts::Contacts;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::media::{Media, MediaConfig};
 use crate::net::{DhtMode, Limits, Net, NetConfig, SecretKey, Toggle};
@@ -19,6 +22,12 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Serves on `socket` until the thread is dropped.
 pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
+    let (thread, call, _) = serve_with_memory(socket).await?;
+    Ok((thread, call))
+}
+
+/// The same, with what the daemon remembers: tests say there what peers have said.
+pub async fn serve_with_memory(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal, Database)> {
     let media = MediaConfig { bind: Some(LOOPBACK), video_port: 0, audio_port: 0, ..MediaConfig::default() };
     let data = socket.parent().unwrap_or(socket);
     let (offers, offered) = watch::channel(Vec::new());
@@ -42,9 +51,22 @@ pub async fn serve(socket: &Path) -> anyhow::Result<(RpcThread, Rehearsal)> {
     let (net, _) = Net::start(config).await?;
     let (calls, rehearsal) = Rehearsal::start();
     let media = Media::start(media).await;
-    let services = Services::start(net.clone(), media.clone(), Settings::load(data), offers);
+    let services =
+        Services::start(net.clone(), media.clone(), Settings::load(data), offers, watch::channel(Begin::Running).0);
     let config = DiagnosticsConfig { bind: Some(LOOPBACK), ..DiagnosticsConfig::default() };
     let diagnostics = Diagnostics::start(config, net.clone(), media, calls.clone(), None);
-    let daemon = Daemon { net, calls, services, diagnostics, started: Instant::now() };
-    Ok((spawn(UnixListener::bind(socket)?, daemon)?, rehearsal))
+    let database = Database::in_memory(net.peer_id()).await;
+    let contacts = Contacts::start(net.clone(), None, database.clone(), watch::channel(false).1).await?;
+    let chat = Chat::start(
+        net.clone(),
+        ChatParts {
+            db: database.clone(),
+            people: contacts.people(),
+            incoming: None,
+            service: watch::channel(Begin::Running).1,
+            sealer: None,
+        },
+    );
+    let daemon = Daemon { net, calls, contacts, chat, services, diagnostics, started: Instant::now() };
+    Ok((spawn(UnixListener::bind(socket)?, daemon)?, rehearsal, database))
 }

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use capnp::Error;
 use kith_common::call::{CallState, Medium};
 use kith_common::call_capnp::{call_observer, calls_observer};
-use kith_common::convert::{Enumeration, write_call_info, write_peers, write_services, write_stage, write_stats};
+use kith_common::contact::People;
+use kith_common::contact_capnp::people_observer;
+use kith_common::convert::{
+    Enumeration, write_call_info, write_peers, write_people, write_services, write_stage, write_stats,
+};
 use kith_common::node::{PeerInfo, ServiceInfo};
 use kith_common::peer_capnp::peers_observer;
 use kith_common::service_capnp::services_observer;
@@ -16,6 +20,7 @@ use tokio::sync::{broadcast, watch};
 use super::call::CallServer;
 use super::connection::Connection;
 use super::node::MAX_PEERS;
+use super::room;
 use crate::calls::CallHandle;
 
 /// The list of peers, now and after each change.
@@ -44,6 +49,17 @@ pub async fn services(
         write_services(&list, request.get().init_services(list.len() as u32));
         request.send().promise.await?;
         rows.changed().await.map_err(|_| shutting_down())?;
+    }
+}
+
+/// Contacts, requests and who is there, now and after each change.
+pub async fn people(mut people: watch::Receiver<Arc<People>>, observer: people_observer::Client) -> capnp::Result<()> {
+    loop {
+        let now = Arc::clone(&people.borrow_and_update());
+        let mut request = observer.changed_request();
+        write_people(&room::people(&now), request.get().init_people());
+        request.send().promise.await?;
+        people.changed().await.map_err(|_| shutting_down())?;
     }
 }
 

@@ -3,6 +3,7 @@
 mod driving;
 mod hostile;
 mod streaming;
+mod talking;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use kith_common::client::{Client, ClientCall};
 use kith_common::clock::MonoTime;
 use kith_common::media::{Picture, Size, Sound};
+use kith_store::Database;
 
 use super::RpcThread;
-use super::rehearsal::serve;
+use super::rehearsal::serve_with_memory;
 use crate::calls::rehearsal::Rehearsal;
 
 /// Long enough for a loaded machine, short enough to fail.
@@ -23,14 +25,15 @@ struct Stage {
     socket: PathBuf,
     thread: Option<RpcThread>,
     call: Rehearsal,
+    database: Database,
 }
 
 impl Stage {
     async fn set() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         let socket = home.path().join("kithd.sock");
-        let (thread, call) = serve(&socket).await.expect("the daemon starts");
-        Self { _home: home, socket, thread: Some(thread), call }
+        let (thread, call, database) = serve_with_memory(&socket).await.expect("the daemon starts");
+        Self { _home: home, socket, thread: Some(thread), call, database }
     }
 
     async fn client(&self) -> Client {

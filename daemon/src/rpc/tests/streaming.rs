@@ -15,7 +15,7 @@ use tokio::task::{LocalSet, spawn_local};
 use super::{Stage, picture, soon};
 
 /// A connection at the level of the schema.
-async fn raw(stage: &Stage) -> kith::Client {
+pub async fn raw(stage: &Stage) -> kith::Client {
     let stream = UnixStream::connect(&stage.socket).await.expect("the daemon listens");
     let (mut system, _) = rpc::system(stream, Side::Client, None, rpc::Limits::default(), &Pool::new());
     let bootstrap = system.bootstrap(Side::Server);

@@ -1,0 +1,204 @@
+//! How much of what there is goes into one message to a client.
+
+use std::borrow::Cow;
+
+use kith_common::chat::{Conversation, Message};
+use kith_common::contact::{Contact, People};
+use kith_common::rpc::MAX_MESSAGE_BYTES;
+
+/// For the items of a list: half of what a message may have, so that what is counted roughly fits.
+const ROOM_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+/// What a row takes besides its texts: ids as text, numbers, pointers, and the rounding of each to eight bytes.
+const ROW_BYTES: usize = 512;
+/// A peer id as text, with its pointer.
+const PEER_BYTES: usize = 64;
+/// Conversations of a list: the schema promises so many.
+const MAX_CONVERSATIONS: usize = 2000;
+/// Of a conversation's last message, to show in a list.
+const PREVIEW_CHARS: usize = 256;
+
+/// How many of the first items fit.
+fn fitting<'a, T: 'a>(items: impl Iterator<Item = &'a T>, bytes: impl Fn(&T) -> usize) -> usize {
+    let mut room = ROOM_BYTES;
+    let fits = |item: &&T| {
+        let left = room.checked_sub(bytes(item));
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    items.take_while(fits).count()
+}
+
+fn message_bytes(message: &Message) -> usize {
+    let reactions =
+        message.reactions.iter().map(|reaction| ROW_BYTES + reaction.emoji.len() + reaction.peers.len() * PEER_BYTES);
+    let attachments =
+        message.attachments.iter().map(|attachment| ROW_BYTES + attachment.ticket.len() + attachment.name.len());
+    let texts = message.text.len() + message.error.len() + message.reply_text.len();
+    ROW_BYTES + texts + reactions.sum::<usize>() + attachments.sum::<usize>()
+}
+
+/// The first of these that fit. One always does: what a message has is limited where it is stored.
+pub fn first(messages: &[Message]) -> &[Message] {
+    let fitting = fitting(messages.iter(), message_bytes).max(1);
+    &messages[..fitting.min(messages.len())]
+}
+
+/// The last of these that fit.
+pub fn last(messages: &[Message]) -> &[Message] {
+    let fitting = fitting(messages.iter().rev(), message_bytes).max(1);
+    &messages[messages.len().saturating_sub(fitting)..]
+}
+
+/// The list that a client shows: without what is long in the last messages, and without the oldest when there are too
+/// many.
+pub fn conversations(mut conversations: Vec<Conversation>) -> Vec<Conversation> {
+    for message in conversations.iter_mut().filter_map(|conversation| conversation.last.as_mut()) {
+        shorten(&mut message.text);
+        shorten(&mut message.reply_text);
+        message.attachments.clear();
+        message.reactions.clear();
+    }
+    let bytes = |conversation: &Conversation| {
+        let last = conversation.last.as_ref().map_or(0, message_bytes);
+        ROW_BYTES + conversation.title.len() + conversation.members.len() * PEER_BYTES + last
+    };
+    let fitting = fitting(conversations.iter(), bytes);
+    conversations.truncate(fitting.min(MAX_CONVERSATIONS));
+    conversations
+}
+
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(PREVIEW_CHARS) {
+        text.truncate(end);
+    }
+}
+
+/// With notes left out where there are too many of them, and then with the first contacts and the newest requests.
+pub fn people(people: &People) -> Cow<'_, People> {
+    let bytes = |contact: &Contact| ROW_BYTES + contact.name.len() + contact.own_name.len() + contact.note.len();
+    let requests: usize =
+        people.requests.iter().map(|request| ROW_BYTES + request.name.len() + request.text.len()).sum();
+    let all: usize = requests + people.contacts.iter().map(bytes).sum::<usize>();
+    if all <= ROOM_BYTES {
+        return Cow::Borrowed(people);
+    }
+    let mut people = people.clone();
+    people.contacts.iter_mut().for_each(|contact| contact.note.clear());
+    let fitting = fitting(people.contacts.iter(), bytes);
+    people.contacts.truncate(fitting);
+    Cow::Owned(people)
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_common::call::Direction;
+    use kith_common::chat::{ConversationId, MAX_PAGE, MAX_TEXT_BYTES, MessageId, MessageState};
+    use kith_common::contact::{MAX_NOTE_CHARS, Presence, Trust};
+    use kith_common::convert::{write_conversations, write_messages, write_people};
+    use kith_common::ids::PeerId;
+    use kith_common::{chat_capnp, contact_capnp};
+
+    use super::*;
+
+    fn message(position: u64, text: String) -> Message {
+        let author = PeerId::from_public_key([1; 32]);
+        Message {
+            cursor: position,
+            id: MessageId::from_bytes([2; 16]),
+            conversation: ConversationId::Peer(author),
+            author,
+            direction: Direction::Incoming,
+            text,
+            sent_unix_ms: 0,
+            stored_unix_ms: 0,
+            state: MessageState::Delivered,
+            error: String::new(),
+            edited: false,
+            deleted: false,
+            reply_to: None,
+            reply_text: String::new(),
+            reactions: Vec::new(),
+            attachments: Vec::new(),
+            position,
+        }
+    }
+
+    fn positions(messages: &[Message]) -> (u64, u64) {
+        let all: Vec<_> = messages.iter().map(|message| message.position).collect();
+        (all[0], all[all.len() - 1])
+    }
+
+    fn written<A: capnp::message::Allocator>(wire: &capnp::message::Builder<A>) -> usize {
+        wire.get_segments_for_output().iter().map(|segment| segment.len()).sum()
+    }
+
+    #[test]
+    fn pages_of_the_longest_messages_are_cut_at_the_end_that_is_further_away() {
+        let all: Vec<_> = (0..MAX_PAGE).map(|n| message(n.into(), "x".repeat(MAX_TEXT_BYTES))).collect();
+        let (head, tail) = (first(&all), last(&all));
+        assert_eq!((positions(head).0, positions(tail).1), (0, u64::from(MAX_PAGE) - 1));
+        for page in [head, tail] {
+            assert!(page.len() > 100, "{}", page.len());
+            let mut wire = capnp::message::Builder::new_default();
+            let list =
+                wire.initn_root::<capnp::struct_list::Builder<'_, chat_capnp::message::Owned>>(page.len() as u32);
+            write_messages(page, list);
+            assert!(written(&wire) < MAX_MESSAGE_BYTES, "{}", written(&wire));
+        }
+        assert!(first(&[]).is_empty() && last(&[]).is_empty());
+        let huge = [message(0, "x".repeat(MAX_MESSAGE_BYTES)), message(1, String::new())];
+        assert_eq!((positions(first(&huge)), positions(last(&huge))), ((0, 0), (1, 1)));
+        let short: Vec<_> = (0..MAX_PAGE).map(|n| message(n.into(), "Hello".into())).collect();
+        assert_eq!((first(&short), last(&short)), (&short[..], &short[..]));
+    }
+
+    #[test]
+    fn a_list_of_conversations_shows_beginnings_and_fits() {
+        let peer = PeerId::from_public_key([1; 32]);
+        let conversation = Conversation {
+            id: ConversationId::Peer(peer),
+            title: "Ada".into(),
+            members: vec![peer; 32],
+            unread: 0,
+            last: Some(message(1, "ü".repeat(MAX_TEXT_BYTES / 2))),
+            retention_days: 0,
+            left: false,
+            cursor: 1,
+        };
+        let list = conversations(vec![conversation; 5000]);
+        assert!(list.len() > 500, "{}", list.len());
+        assert_eq!(list[0].last.as_ref().map(|last| last.text.chars().count()), Some(PREVIEW_CHARS));
+        let mut wire = capnp::message::Builder::new_default();
+        let to = wire.initn_root::<capnp::struct_list::Builder<'_, chat_capnp::conversation::Owned>>(list.len() as u32);
+        write_conversations(&list, to);
+        assert!(written(&wire) < MAX_MESSAGE_BYTES, "{}", written(&wire));
+    }
+
+    #[test]
+    fn notes_give_way_to_contacts() {
+        let contact = Contact {
+            peer_id: PeerId::from_public_key([1; 32]),
+            name: "Ada".into(),
+            own_name: "ada".into(),
+            note: "x".repeat(MAX_NOTE_CHARS),
+            colour: 0,
+            presence: Presence::Offline,
+            last_seen_unix_ms: 0,
+            calls: Trust::Ask,
+            files: Trust::Ask,
+            relay: Trust::Never,
+            verified: false,
+            blocked: false,
+            added_unix_ms: 0,
+            mutual: false,
+        };
+        let few = People { contacts: vec![contact.clone(); 100], ..People::default() };
+        assert_eq!(*people(&few), few);
+        let many = People { contacts: vec![contact; 2000], ..People::default() };
+        let cut = people(&many);
+        assert!(cut.contacts.len() == 2000 && cut.contacts[0].note.is_empty());
+        let mut wire = capnp::message::Builder::new_default();
+        write_people(&cut, wire.init_root::<contact_capnp::people::Builder<'_>>());
+        assert!(written(&wire) < MAX_MESSAGE_BYTES, "{}", written(&wire));
+    }
+}
