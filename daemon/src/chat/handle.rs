@@ -309,5 +309,5 @@ enum Whose {
 
 fn no_contact(peer: PeerId) -> Failure {
     Failure::new(FailureKind::NotPermitted, format!("…{} is not among your contacts", peer.short()))
-        .advise("Add it first: kithctl contacts add TICKET NAME.")
+        .advise("Add it first: kithctl contacts add TICKET --name NAME")
 }
