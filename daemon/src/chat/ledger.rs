@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Streams follow the database themselves; this is for opening and closing them, which is no matter of milliseconds.
 const AT_MOST_EVERY: Duration = Duration::from_millis(100);
+/// After a failure of the database.
+const RETRY: Duration = Duration::from_secs(1);
 /// How often messages are looked for that are older than their conversation keeps them.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -50,8 +52,10 @@ pub(super) async fn keep(
 ) {
     let mut changes = db.changes();
     let mut expire_at = Instant::now();
+    let mut first = true;
     loop {
         let now = Instant::now();
+        let mut again = None;
         if expire_at <= now {
             expire_at = now + EXPIRE_EVERY;
             match db.write(|store| store.expire(unix_ms())).await {
@@ -65,15 +69,17 @@ pub(super) async fn keep(
         match read(own, &db, &known).await {
             Ok(new) => {
                 ledger.send_if_modified(|before| {
-                    let changed = **before != new;
-                    if changed {
-                        *before = Arc::new(new);
-                    }
+                    // The first is told whatever it is: until then nobody can be said to be a stranger.
+                    let changed = first || **before != new;
+                    *before = Arc::new(new);
                     changed
                 });
+                first = false;
             }
-            // Said again at the next change; what is known stays.
-            Err(failure) => tracing::warn!(%failure, "could not look into the database for messages to send"),
+            Err(failure) => {
+                tracing::warn!(%failure, "could not look into the database for messages to send");
+                again = Some(now + RETRY);
+            }
         }
         tokio::select! {
             biased;
@@ -84,7 +90,7 @@ pub(super) async fn keep(
             () = ledger.closed() => return,
             changed = changes.changed() => if changed.is_err() { return },
             changed = people.changed() => if changed.is_err() { return },
-            () = sleep_until(expire_at) => {}
+            () = sleep_until(again.unwrap_or(expire_at)) => {}
         }
     }
 }

@@ -210,6 +210,8 @@ impl Session {
         }
         let stranger = (!self.shared.ledger.borrow().knows(self.peer)).then_some(self.began + STRANGERS_STAY);
         if stranger.is_some_and(|until| until <= now) {
+            // It has said nothing, and need not come again soon.
+            self.link.say(&Frame::Refused { place: Place::Direct, from: 0, why: Refusal::NotContact })?;
             return Err(End::Stranger);
         }
         Ok([hello, stranger, self.outbox.poll_timeout(now)].into_iter().flatten().min())
@@ -345,6 +347,7 @@ impl Session {
                     news.read.insert(place, mark);
                 }
             }
+            Frame::Refused { place: Place::Direct, from: 0, why: Refusal::NotContact } => self.unwelcome = true,
             Frame::Refused { place, from, why } => match self.outbox.handle_refused(place, from, why, now) {
                 Verdict::Nothing => {}
                 Verdict::Over => return Err(End::PeerStopped),

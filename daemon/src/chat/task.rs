@@ -76,12 +76,14 @@ impl<N: Network> Task<N> {
         let mut service = self.shared.service.clone();
         service.mark_changed();
         peers.mark_changed();
+        // Until it is known who is a contact, nobody is told that it is none.
+        let mut ready = false;
         loop {
             let now = Instant::now();
-            while let Some(act) = self.book.poll_action(now) {
+            while ready && let Some(act) = self.book.poll_action(now) {
                 self.act(act);
             }
-            let wake = self.book.poll_timeout();
+            let wake = self.book.poll_timeout().filter(|_| ready);
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(Command::Alive { reply }) => { let _ = reply.send(()); }
@@ -104,8 +106,9 @@ impl<N: Network> Task<N> {
                 Ok(()) = ledger.changed() => {
                     let ledger = Arc::clone(&ledger.borrow_and_update());
                     self.ledger_changed(&ledger);
+                    ready = true;
                 }
-                arrived = next(&mut self.incoming) => match arrived {
+                arrived = next(&mut self.incoming), if ready => match arrived {
                     Some((peer, stream)) => self.take(peer, stream),
                     None => self.incoming = None,
                 },

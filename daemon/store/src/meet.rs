@@ -44,7 +44,10 @@ impl Store {
                 |row| row.get(0),
             )?;
             for position in waiting {
-                store.change("UPDATE message SET state = ?, error = ? WHERE position = ?", params![QUEUED, reason, position])?;
+                store.change(
+                    "UPDATE message SET state = ?, error = ? WHERE position = ?",
+                    params![QUEUED, reason, position],
+                )?;
                 store.touch_row(talk.key, position)?;
             }
             store.change(
@@ -57,5 +60,77 @@ impl Store {
             )?;
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_common::chat::{Before, Message, MessageId, MessageState};
+
+    use super::*;
+    use crate::Body;
+
+    const OTHER: PeerId = PeerId::from_public_key([2; 32]);
+    const WITH: ConversationId = ConversationId::Peer(OTHER);
+
+    fn said(messages: u8) -> Store {
+        let mut store = Store::in_memory(PeerId::from_public_key([1; 32])).expect("memory has room");
+        for n in 1..=messages {
+            let body = Body::Text { text: n.to_string(), reply_to: None, attachments: Vec::new() };
+            store.say(WITH, MessageId::from_bytes([n; 16]), body, 1).expect("memory has room");
+        }
+        store
+    }
+
+    fn numbers(store: &Store, after: u64) -> Vec<(u64, u8)> {
+        let entries = store.entries_for(OTHER, Place::Direct, after, 200).expect("it can be read");
+        entries.iter().map(|entry| (entry.sequence, entry.id.as_bytes()[0])).collect()
+    }
+
+    fn history(store: &Store) -> Vec<Message> {
+        store.history(WITH, Before::default(), 200).expect("it can be read")
+    }
+
+    #[test]
+    fn what_waits_goes_behind_what_the_peer_has_of_a_database_that_is_lost() {
+        // Fewer than the peer has, and more.
+        for waiting in [3, 60] {
+            let mut store = said(waiting);
+            store.peer_has(OTHER, Place::Direct, 50).expect("memory has room");
+            let wanted: Vec<(u64, u8)> = (1..=waiting).map(|n| (50 + u64::from(n), n)).collect();
+            assert_eq!(numbers(&store, 50), wanted);
+            assert!(history(&store).iter().all(|message| message.state == MessageState::Queued));
+            assert_eq!(store.owed(OTHER).expect("it can be read"), [(Place::Direct, 50, 50 + u64::from(waiting))]);
+            store.peer_stored(OTHER, Place::Direct, 50 + u64::from(waiting)).expect("memory has room");
+            assert!(history(&store).iter().all(|message| message.state == MessageState::Delivered));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_has_what_it_was_handed_changes_no_numbers() {
+        let mut store = said(5);
+        store.handed(OTHER, Place::Direct, 4).expect("memory has room");
+        store.peer_has(OTHER, Place::Direct, 3).expect("memory has room");
+        assert_eq!(numbers(&store, 3), [(4, 4), (5, 5)]);
+        store.peer_has(OTHER, Place::Direct, 5).expect("memory has room");
+        assert_eq!(numbers(&store, 5), []);
+        assert!(history(&store).iter().all(|message| message.state == MessageState::Delivered));
+    }
+
+    #[test]
+    fn what_is_not_taken_is_queued_with_the_reason_until_it_is() {
+        let mut store = said(3);
+        store.handed(OTHER, Place::Direct, 3).expect("memory has room");
+        store.peer_stored(OTHER, Place::Direct, 1).expect("memory has room");
+        store.not_taken(OTHER, 2, "not accepted yet").expect("memory has room");
+        let states = |store: &Store| -> Vec<(MessageState, String)> {
+            history(store).into_iter().map(|message| (message.state, message.error)).collect()
+        };
+        let waiting = (MessageState::Queued, "not accepted yet".to_owned());
+        assert_eq!(states(&store), [(MessageState::Delivered, String::new()), waiting.clone(), waiting]);
+        store.handed(OTHER, Place::Direct, 3).expect("memory has room");
+        assert_eq!(states(&store)[1], (MessageState::Sent, String::new()));
+        store.peer_stored(OTHER, Place::Direct, 3).expect("memory has room");
+        assert!(history(&store).iter().all(|message| message.state == MessageState::Delivered));
     }
 }
