@@ -9,14 +9,12 @@ use kith_store::ContactRow;
 use super::handle::{Reply, itself};
 use super::ports::Network;
 use super::strangers::REFUSED_MS;
-use super::task::{Command, Entry, Event, Task, Whom};
+use super::task::{Command, Entry, Event, Task, Whom, remember};
 use super::{link, names};
 use crate::net::Multiaddr;
 
 /// Far more people than one knows.
 const MAX_CONTACTS: usize = 4096;
-/// As many as a ticket has.
-const MAX_ADDRESSES: usize = kith_common::target::MAX_TICKET_ADDRESSES;
 /// Addresses that are being looked at for who answers there, because somebody is to be added.
 const MAX_FINDING: usize = 8;
 /// To tell contacts apart at a glance; the user may choose another.
@@ -108,13 +106,7 @@ impl<N: Network> Task<N> {
             row.request_text = text;
         }
         self.set_name(&mut row, name)?;
-        let known = std::mem::take(&mut row.addresses);
-        let newest = addresses.iter().map(ToString::to_string).chain(known);
-        for address in newest.take(2 * MAX_ADDRESSES) {
-            if row.addresses.len() < MAX_ADDRESSES && !row.addresses.contains(&address) {
-                row.addresses.push(address);
-            }
-        }
+        remember(&mut row.addresses, addresses.iter().map(ToString::to_string));
         let written = row.clone();
         self.database
             .write(move |store| {
@@ -124,6 +116,7 @@ impl<N: Network> Task<N> {
             .await?;
         tracing::debug!(%peer, "a contact is added");
         self.requests.retain(|request| request.peer_id != peer);
+        self.moved = true;
         let entry = match self.contacts.get_mut(&peer) {
             Some(entry) => {
                 entry.row = row;
@@ -179,6 +172,7 @@ impl<N: Network> Task<N> {
         self.database.write(move |store| store.remove_contact(peer)).await?;
         tracing::debug!(%peer, "a contact is removed");
         self.contacts.remove(&peer);
+        self.moved = true;
         self.link_anew(peer);
         // Who is away learns it when it asks again.
         if connected && knows && self.leaving.insert(peer) {

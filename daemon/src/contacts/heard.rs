@@ -57,7 +57,8 @@ impl<N: Network> Task<N> {
         entry.claimed = link;
         let before = entry.row.clone();
         entry.row.mutual = true;
-        if !request.name.is_empty() {
+        // What it says to everybody (`Hello`) is newer, and not said as often as it likes.
+        if entry.row.own_name.is_empty() {
             entry.row.own_name = request.name;
         }
         if entry.row != before {

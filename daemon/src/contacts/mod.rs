@@ -20,6 +20,7 @@ mod ports;
 mod reach;
 mod safety;
 mod strangers;
+mod streams;
 mod task;
 mod wire;
 

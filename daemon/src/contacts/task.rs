@@ -1,5 +1,6 @@
 //! The task that owns the contacts: follows the peers, keeps the streams to those that are contacts, dials those that
-//! are away, and publishes it all. What persons ask is in `commands.rs`, what peers say in `heard.rs`.
+//! are away, and publishes it all. What persons ask is in `commands.rs`, what peers say in `heard.rs`, the streams in
+//! `streams.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,27 +11,22 @@ use kith_common::contact::{Contact, ContactChange, ContactRequest, People, Prese
 use kith_common::failure::Failure;
 use kith_common::ids::PeerId;
 use kith_common::node::{Identity, PeerInfo, PeerStatus};
-use kith_common::target::{Target, Ticket};
+use kith_common::target::{MAX_TICKET_ADDRESSES, Target, Ticket};
 use kith_store::{ContactRow, Database};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::handle::{Addresses, Reply};
+use super::names;
 use super::ports::Network;
 use super::reach::{Dialer, FIRST_PAUSE};
 use super::strangers::Door;
+use super::streams::Link;
 use super::wire::Request;
-use super::{link, names};
 use crate::net::{Multiaddr, Stream};
 
 /// What the tasks around report; a peer that floods is read no faster than this drains.
 const EVENTS: usize = 64;
-/// Streams that peers have opened, all together; `net` holds each peer to a few.
-const MAX_LISTENING: usize = 256;
-/// Before a stream that ended, or was not taken, is opened again: soon, then seldom.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-const LAST_RETRY: Duration = Duration::from_secs(5 * 60);
 /// How often it is noted that a contact is still there, for a daemon that is killed.
 const SEEN_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
@@ -138,16 +134,6 @@ impl Entry {
     }
 }
 
-/// The stream that this node speaks on to one contact.
-struct Link {
-    number: u64,
-    /// `None`: it has ended, and is opened again then.
-    speaking: Option<AbortOnDropHandle<()>>,
-    retry: Instant,
-    pause: Duration,
-    presence: watch::Sender<Option<Presence>>,
-}
-
 pub(super) struct Task<N: Network> {
     pub net: N,
     pub database: Database,
@@ -162,18 +148,20 @@ pub(super) struct Task<N: Network> {
     pub events: mpsc::Sender<Event>,
     news: Option<mpsc::Receiver<Event>>,
     in_call: watch::Receiver<bool>,
-    identity: watch::Receiver<Arc<Identity>>,
+    pub identity: watch::Receiver<Arc<Identity>>,
     /// The addresses that this node had when it looked last.
     addresses: BTreeSet<String>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
     anybody_connected: bool,
-    links: BTreeMap<PeerId, Link>,
+    pub links: BTreeMap<PeerId, Link>,
     pub next_link: u64,
     dialer: Dialer,
-    listening: JoinSet<()>,
+    pub listening: JoinSet<()>,
     seen_at: Instant,
     people: watch::Sender<Arc<People>>,
     places: watch::Sender<Addresses>,
+    /// The addresses of a contact are others than those published.
+    pub moved: bool,
 }
 
 pub(super) fn now() -> Instant {
@@ -213,6 +201,7 @@ impl<N: Network> Task<N> {
             seen_at: now() + SEEN_INTERVAL,
             people,
             places,
+            moved: true,
         };
         task.publish();
         task.look_at_identity();
@@ -289,7 +278,7 @@ impl<N: Network> Task<N> {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let retries = self.links.values().filter(|link| link.speaking.is_none()).map(|link| link.retry);
+        let retries = self.links.values().filter_map(Link::due);
         retries.chain(self.dialer.deadline()).chain([self.seen_at]).min()
     }
 
@@ -344,6 +333,11 @@ impl<N: Network> Task<N> {
                 entry.connected = row.connected;
                 entry.told = None;
                 entry.row.last_seen_unix_ms = unix_ms();
+                // Where it was reached, for when the network has long forgotten it.
+                if !row.connected {
+                    remember(&mut entry.row.addresses, row.addresses.iter().cloned());
+                    self.moved = true;
+                }
             }
             if row.connected && !row.name.is_empty() {
                 entry.row.own_name.clone_from(&row.name);
@@ -417,86 +411,9 @@ impl<N: Network> Task<N> {
         self.keep(&seen).await;
     }
 
-    // ---- streams
-
-    fn listen(&mut self, peer: PeerId, stream: Stream) {
-        if self.listening.len() >= MAX_LISTENING {
-            tracing::debug!(%peer, "too many streams about contacts: refused");
-            return;
-        }
-        self.listening.spawn(link::listen(peer, stream, self.events.clone()));
-    }
-
-    /// Speaks to each contact that is there and has something to hear, and to nobody else.
-    fn sync_links(&mut self) {
-        let now = now();
-        let own = self.own();
-        let leaving = &self.leaving;
-        // Who has been asked, and has not answered by adding this node, is left in peace.
-        let wanted = |entry: &Entry| {
-            entry.connected
-                && !entry.blocked
-                && (!entry.row.asked || entry.row.mutual)
-                && !leaving.contains(&entry.row.peer)
-        };
-        let contacts = &self.contacts;
-        self.links.retain(|peer, _| contacts.get(peer).is_some_and(wanted));
-        let name = self.identity.borrow().name.clone();
-        for entry in self.contacts.values().filter(|entry| wanted(entry)) {
-            let row = &entry.row;
-            let link = self.links.entry(row.peer).or_insert_with(|| Link {
-                number: 0,
-                speaking: None,
-                retry: now,
-                pause: FIRST_RETRY,
-                presence: watch::Sender::new(None),
-            });
-            // Presence is told to contacts on both sides only.
-            let presence = row.mutual.then_some(own);
-            link.presence.send_if_modified(|said| std::mem::replace(said, presence) != presence);
-            if link.speaking.is_some() || link.retry > now {
-                continue;
-            }
-            self.next_link += 1;
-            link.number = self.next_link;
-            let text = if row.mutual { String::new() } else { row.request_text.clone() };
-            let request = Request { name: name.clone(), text, again: row.mutual };
-            let (net, presence, events) = (self.net.clone(), link.presence.subscribe(), self.events.clone());
-            let speaking = link::speak(net, row.peer, link.number, request, presence, events);
-            link.speaking = Some(AbortOnDropHandle::new(tokio::spawn(speaking)));
-        }
-    }
-
-    /// The stream that we speak on has ended; false when it was another.
-    pub fn link_ended(&mut self, peer: PeerId, number: u64) {
-        let Some(link) = self.links.get_mut(&peer).filter(|link| link.number == number) else { return };
-        link.speaking = None;
-        link.retry = now() + link.pause;
-        link.pause = (link.pause * 2).min(LAST_RETRY);
-    }
-
-    /// The peer has answered: the next pause is short again. False: that was not the stream we speak on now.
-    pub fn link_heard(&mut self, peer: PeerId, number: u64) -> bool {
-        let Some(link) = self.links.get_mut(&peer).filter(|link| link.number == number) else { return false };
-        link.pause = FIRST_RETRY;
-        true
-    }
-
-    /// The peer has just spoken: there is no need to wait any longer with what we have to say.
-    pub fn link_now(&mut self, peer: PeerId) {
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.retry = now();
-        }
-    }
-
-    /// Says what is new to a contact at the next look, whatever was said before.
-    pub fn link_anew(&mut self, peer: PeerId) {
-        self.links.remove(&peer);
-    }
-
     // ---- what others see
 
-    fn own(&self) -> Presence {
+    pub fn own(&self) -> Presence {
         if *self.in_call.borrow() { Presence::InCall } else { self.chosen }
     }
 
@@ -507,15 +424,11 @@ impl<N: Network> Task<N> {
         requests.sort_by_key(|request| std::cmp::Reverse(request.received_unix_ms));
         let new = People { contacts, requests, own: self.own() };
         // First: who looks up a name that has just appeared finds where it is.
-        let known = self.contacts.values().map(|entry| (entry.row.peer, parsed(&entry.row.addresses)));
-        let known: BTreeMap<PeerId, Vec<Multiaddr>> = known.filter(|(_, addresses)| !addresses.is_empty()).collect();
-        self.places.send_if_modified(|before| {
-            let changed = **before != known;
-            if changed {
-                *before = Arc::new(known);
-            }
-            changed
-        });
+        if std::mem::take(&mut self.moved) {
+            let known = self.contacts.values().map(|entry| (entry.row.peer, parsed(&entry.row.addresses)));
+            let known: BTreeMap<_, _> = known.filter(|(_, addresses)| !addresses.is_empty()).collect();
+            self.places.send_replace(Arc::new(known));
+        }
         self.people.send_if_modified(|before| {
             let changed = **before != new;
             if changed {
@@ -523,6 +436,16 @@ impl<N: Network> Task<N> {
             }
             changed
         });
+    }
+}
+
+/// The newest first, each once.
+pub(super) fn remember(known: &mut Vec<String>, newest: impl Iterator<Item = String>) {
+    let before = std::mem::take(known);
+    for address in newest.take(MAX_TICKET_ADDRESSES).chain(before) {
+        if known.len() < MAX_TICKET_ADDRESSES && !known.contains(&address) {
+            known.push(address);
+        }
     }
 }
 
