@@ -217,7 +217,8 @@ fn tell(store: &Store, newest: &watch::Sender<u64>) {
     }
 }
 
-/// While nothing else is to be done: rows of deleted conversations go, and deleted text leaves the write-ahead log.
+/// While nothing else is to be done: rows of deleted conversations go, pieces of the index are merged, and deleted text leaves the
+/// write-ahead log.
 fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, newest: &watch::Sender<u64>) {
     let erase = |store: &mut Store| -> Result<bool> {
         Ok(store.has_erased()? && store.atomically(|store| store.erase_some(ERASE_AT_ONCE)).is_ok())
@@ -228,6 +229,16 @@ fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, newest: &watch::Sender<u6
             Ok(false) => break,
             Err(error) => {
                 tracing::warn!(%error, "cannot erase deleted messages now");
+                break;
+            }
+        }
+    }
+    while jobs.is_empty() {
+        match store.merge_some() {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                tracing::warn!(%error, "cannot merge the index of words now");
                 break;
             }
         }

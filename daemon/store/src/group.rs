@@ -8,7 +8,7 @@ use kith_common::ids::PeerId;
 use rusqlite::params;
 
 use crate::conversation::{HERE, LEFT, REMOVED, Talk, not_found};
-use crate::store::{int, peer, uint};
+use crate::store::{int, json, peer, uint};
 use crate::{Body, Result, Store, StoreError, StoreGroupChange};
 
 impl Store {
@@ -148,6 +148,13 @@ impl Store {
         self.touch(talk.key)?;
         if gone != HERE {
             return Ok(());
+        }
+        if talk.gone == LEFT {
+            // Who has not heard yet that this node had left must not hear it after its return.
+            self.change(
+                "DELETE FROM entry WHERE conversation = ? AND body = ?",
+                params![talk.key, json(&Body::Leave)],
+            )?;
         }
         let said: i64 = self.value("SELECT said FROM conversation WHERE key = ?", [talk.key])?;
         for peer in self.members(talk.key)? {

@@ -100,8 +100,8 @@ impl Store {
             return Ok(Err(Stop::Refused(Refusal::TooLarge)));
         }
         // The numbers of a member's author begin where the author says: what was before is not for this node.
-        let begins =
-            matches!(&entry.body, Body::Group { members, .. } if members.contains(&(self.own, entry.sequence)));
+        let begins = entry.place != Place::Direct
+            && matches!(&entry.body, Body::Group { members, .. } if members.contains(&(self.own, entry.sequence)));
         if sequence != mark + 1 && !begins {
             return Ok(Err(if talk.is_none() { Stop::Refused(Refusal::UnknownGroup) } else { Stop::Gap }));
         }

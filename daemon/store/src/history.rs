@@ -54,7 +54,7 @@ impl Store {
     fn complete(&self, (mut message, conversation): (Message, i64)) -> Result<Message> {
         if let Some(reply_to) = message.reply_to {
             let text: Option<String> = self.row(
-                "SELECT text FROM message WHERE id = ? AND conversation = ? ORDER BY position LIMIT 1",
+                "SELECT text FROM message WHERE id = ? AND +conversation = ? ORDER BY position LIMIT 1",
                 params![reply_to.as_bytes(), conversation],
                 |row| row.get(0),
             )?;
@@ -172,7 +172,11 @@ fn query(text: &str) -> Option<String> {
         .take(MAX_WORDS)
         .map(|word| format!("\"{word}\""))
         .collect();
-    if words.is_empty() { None } else { Some(format!("{}*", words.join(" AND "))) }
+    let last = words.last()?;
+    // A word and a space is a whole word. So is a single letter, as the beginning of a tenth of all words it would find too much to
+    // be found fast; in scripts without spaces it may be a word's beginning after all.
+    let whole = text.ends_with(char::is_whitespace) || last.len() <= 3;
+    Some(format!("{}{}", words.join(" AND "), if whole { "" } else { "*" }))
 }
 
 /// Which people do not write, and the index would take for a letter.
@@ -192,6 +196,8 @@ mod tests {
             Some(r#""a" AND "b" AND "OR" AND "NOT" AND "NEAR(" AND "text:x" AND "^y"*"#)
         );
         assert_eq!(query("\u{e000}12 🙂 --- \0"), Some(r#""12"*"#.to_owned()));
+        assert_eq!(query("whole word ").as_deref(), Some(r#""whole" AND "word""#));
+        assert_eq!(query("a b").as_deref(), Some(r#""a" AND "b""#));
         assert_eq!(query(" \" * "), None);
     }
 }

@@ -137,7 +137,7 @@ impl Store {
         author: Option<Option<PeerId>>,
     ) -> Result<Option<(i64, Option<PeerId>)>> {
         let found = self.rows(
-            "SELECT position, author FROM message WHERE id = ? AND conversation = ? AND deleted = 0
+            "SELECT position, author FROM message WHERE id = ? AND +conversation = ? AND deleted = 0
              ORDER BY author IS NOT NULL, position",
             params![id.as_bytes(), talk],
             |row| Ok((row.get(0)?, row.get::<_, Option<[u8; 32]>>(1)?.map(PeerId::from_public_key))),

@@ -19,6 +19,8 @@ const STATEMENTS: usize = 160;
 const CACHE_KIB: u32 = 16 * 1024;
 /// What the write-ahead log is cut to after a checkpoint.
 const LOG_BYTES: u32 = 8 * 1024 * 1024;
+/// Pages of the index that are merged at once: a millisecond or two.
+const MERGED_PAGES: i64 = 32;
 
 /// The database as one thread sees it.
 pub struct Store {
@@ -56,6 +58,13 @@ impl Store {
             Access::Read => store.conn.execute_batch("PRAGMA query_only = ON")?,
         }
         Ok(store)
+    }
+
+    /// No more than so many pages for the file: what a full disk is like.
+    #[doc(hidden)]
+    pub fn set_quota(&mut self, pages: u32) -> Result<()> {
+        self.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+        Ok(())
     }
 
     /// One that ends with the process, for tests.
@@ -161,6 +170,18 @@ impl Store {
             self.change("UPDATE counter SET indexed = cursor", [])?;
         }
         Ok(())
+    }
+
+    /// Merges some of the index's pieces. False: there is nothing to merge.
+    pub(crate) fn merge_some(&self) -> Result<bool> {
+        // It is lost by a power cut at worst, and done again; so it does not wait for the disk.
+        self.conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let before = self.conn.total_changes();
+        let merged = self.change("INSERT INTO words (words, rank) VALUES ('merge', ?)", [MERGED_PAGES]);
+        self.conn.execute_batch("PRAGMA synchronous = FULL")?;
+        merged?;
+        // The command itself counts as one.
+        Ok(self.conn.total_changes() - before >= 2)
     }
 
     /// Writes what is in the write-ahead log into the file and empties the log, so that deleted text is nowhere.
