@@ -93,7 +93,7 @@ struct Flags {
     /// The video encoder: auto, aom or rav1e [default: auto]
     #[arg(long, env = "KITH_ENCODER", value_name = "ENCODER")]
     encoder: Option<EncoderChoice>,
-    /// What is logged, as in RUST_LOG
+    /// What is logged, e.g. warn,kithd=debug
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     log: Option<String>,
     /// A worse network at the media sockets, for tests: delay=MS,loss=PERCENT,rate=KBPS, each direction
