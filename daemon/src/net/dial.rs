@@ -53,8 +53,12 @@ pub(super) struct Attempt {
     give_up: Instant,
     dials: BTreeSet<ConnectionId>,
     tried: BTreeSet<Multiaddr>,
+    /// Circuits over QUIC to relays that TCP may lead to as well.
+    held_back: Vec<Multiaddr>,
     troubles: BTreeMap<Trouble, Option<SocketAddr>>,
     lookup: Lookup,
+    /// Its record has been found and believed.
+    learned: bool,
     relays: Relays,
     /// Connected; waiting for its hello.
     greeting: Option<(PeerId, Instant)>,
@@ -204,8 +208,10 @@ impl Task {
             give_up: now + DEADLINE,
             dials: BTreeSet::new(),
             tried: BTreeSet::new(),
+            held_back: Vec::new(),
             troubles: BTreeMap::new(),
             lookup: Lookup::At(now + LOOKUP_AFTER),
+            learned: false,
             relays: Relays::NotTried,
             greeting: None,
         };
@@ -239,6 +245,15 @@ impl Task {
                 new.push(address);
             }
         }
+        // A circuit stays on the connection that it began on, and one over QUIC ends with UDP: TCP goes first.
+        let by_tcp = |relay| new.iter().any(|a| address::relay(a) == Some(relay) && !address::is_udp(a));
+        let (later, now): (Vec<_>, Vec<_>) =
+            new.iter().cloned().partition(|a| address::is_udp(a) && address::relay(a).is_some_and(by_tcp));
+        attempt.held_back.extend(later);
+        self.dial_all(attempt, now);
+    }
+
+    fn dial_all(&mut self, attempt: &mut Attempt, new: Vec<Multiaddr>) {
         let dials: Vec<DialOpts> = match attempt.peer {
             Some(_) if new.is_empty() => Vec::new(),
             Some(peer) => vec![DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(new).build()],
@@ -263,6 +278,11 @@ impl Task {
             return;
         }
         while attempt.greeting.is_none() && attempt.dials.is_empty() {
+            if !attempt.held_back.is_empty() {
+                let circuits = std::mem::take(&mut attempt.held_back);
+                self.dial_all(&mut attempt, circuits);
+                continue;
+            }
             match (attempt.peer, attempt.lookup) {
                 (Some(_), Lookup::Running { .. } | Lookup::Again(_)) => break,
                 (Some(peer), Lookup::At(_)) => attempt.lookup = self.look_up(peer),
@@ -357,12 +377,18 @@ impl Task {
         });
     }
 
-    /// A record says where the peer is. There may be a newer one to come.
-    pub(super) fn attempt_learned(&mut self, query: kad::QueryId, addresses: Vec<Multiaddr>) {
+    /// A record says where the peer is, after so many requests. There may be a newer one to come.
+    pub(super) fn attempt_learned(&mut self, query: kad::QueryId, addresses: &[Multiaddr], requests: u32) {
         self.each_attempt(|task, attempt| {
             let Lookup::Running { record: Some(record), .. } = attempt.lookup else { return };
-            if record == query && attempt.greeting.is_none() {
-                task.dial(attempt, addresses.clone());
+            if record != query {
+                return;
+            }
+            if !std::mem::replace(&mut attempt.learned, true) {
+                task.peer_found(requests);
+            }
+            if attempt.greeting.is_none() {
+                task.dial(attempt, addresses.to_vec());
             }
         });
     }
@@ -405,6 +431,10 @@ impl Task {
             if let (Some(peer), Lookup::At(at) | Lookup::Again(at)) = (attempt.peer, attempt.lookup)
                 && now >= at
             {
+                let circuits = std::mem::take(&mut attempt.held_back);
+                if attempt.greeting.is_none() {
+                    self.dial_all(&mut attempt, circuits);
+                }
                 attempt.lookup = if attempt.greeting.is_some() { Lookup::Done } else { self.look_up(peer) };
             }
             self.advance(attempt);

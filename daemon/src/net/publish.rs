@@ -99,6 +99,7 @@ impl Task {
     /// The routing table has a new peer.
     pub(super) fn newcomer(&mut self) {
         let known: usize = self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+        self.published.lookups.send_modify(|lookups| lookups.known = known);
         if known <= SMALL_NETWORK {
             self.publisher.publish_within(AFTER_NEWCOMER);
         }
@@ -163,8 +164,13 @@ impl Task {
         self.publisher.check = Some((Instant::now() + FIRST_CHECK, FIRST_CHECK));
     }
 
-    /// A record has been found, of an attempt or of the look at the own one.
-    pub(super) fn record_found(&mut self, query: QueryId, found: &kad::Record) {
+    /// Is this query the look at the own record?
+    pub(super) fn is_own_check(&self, query: QueryId) -> bool {
+        self.publisher.checking == Some(query)
+    }
+
+    /// A record has been found after so many requests, of an attempt or of the look at the own one.
+    pub(super) fn record_found(&mut self, query: QueryId, found: &kad::Record, requests: u32) {
         let Some(peer) = subject(&found.key) else { return };
         let new = match Record::verify(peer, &found.value, unix_ms()) {
             Ok(new) => new,
@@ -173,12 +179,12 @@ impl Task {
                 return;
             }
         };
-        if self.publisher.checking == Some(query) {
+        if self.is_own_check(query) {
             self.own_record_seen(&new);
             return;
         }
         let addresses = self.usable(&new.addresses, &address::to_libp2p(peer));
-        self.attempt_learned(query, addresses);
+        self.attempt_learned(query, &addresses, requests);
     }
 
     /// Addresses of a record that this node may dial: nobody far away makes it knock on doors of its own network.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::PortUse;
 use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::transport::{MemoryTransport, OptionalTransport, PortUse};
 use libp2p::core::upgrade::Version;
 use libp2p::swarm::behaviour::toggle::Toggle as Maybe;
 use libp2p::swarm::{
@@ -21,7 +21,7 @@ use libp2p::{
 };
 
 use super::gate::Gate;
-use super::{DhtMode, Limits, NetConfig, NetError, Toggle, Traffic, address, record, streams};
+use super::{Carrier, DhtMode, Limits, NetConfig, NetError, Toggle, Traffic, address, record, streams};
 
 /// Kith's nodes form their own DHT.
 pub(super) const DHT_PROTOCOL: StreamProtocol = StreamProtocol::new("/kith/kad/1");
@@ -31,8 +31,9 @@ const PROTOCOL_VERSION: &str = "/kith/1";
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A QUIC connection that is silent for this long is gone; shorter than the 15 s in which a call to a vanished peer ends.
-const QUIC_IDLE_MS: u32 = 10_000;
-const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// A call by relay that has only QUIC must have time left to be found another way.
+const QUIC_IDLE_MS: u32 = 6_000;
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Resolving, connecting and both handshakes.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const RELAY_RATE_INTERVAL: Duration = Duration::from_secs(10);
@@ -109,6 +110,15 @@ fn assemble(config: &NetConfig, resolver: Resolver, traffic: &Traffic) -> Result
             dns::ResolverOpts::default(),
         ),
     };
+    let memory = match config.carrier {
+        Carrier::Sockets => OptionalTransport::none(),
+        Carrier::Memory => OptionalTransport::some(MemoryTransport::default()),
+    };
+    let memory = memory
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure.clone())
+        .multiplex(muxer.clone())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let (relayed, relay_client) = relay::client::new(id);
     let relayed = relayed
         .upgrade(Version::V1Lazy)
@@ -117,6 +127,8 @@ fn assemble(config: &NetConfig, resolver: Resolver, traffic: &Traffic) -> Result
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let traffic = traffic.clone();
     let counted = relayed
+        .or_transport(memory)
+        .map(|either, _| either.into_inner())
         .or_transport(named)
         .map(|either, _| either.into_inner())
         .map(move |(peer, muxer), endpoint| (peer, traffic.counted(&peer, muxer, &endpoint)));
