@@ -57,8 +57,6 @@ pub(super) struct Attempt {
     held_back: Vec<Multiaddr>,
     troubles: BTreeMap<Trouble, Option<SocketAddr>>,
     lookup: Lookup,
-    /// Its record has been found and believed.
-    learned: bool,
     relays: Relays,
     /// Connected; waiting for its hello.
     greeting: Option<(PeerId, Instant)>,
@@ -211,7 +209,6 @@ impl Task {
             held_back: Vec::new(),
             troubles: BTreeMap::new(),
             lookup: Lookup::At(now + LOOKUP_AFTER),
-            learned: false,
             relays: Relays::NotTried,
             greeting: None,
         };
@@ -377,18 +374,12 @@ impl Task {
         });
     }
 
-    /// A record says where the peer is, after so many requests. There may be a newer one to come.
-    pub(super) fn attempt_learned(&mut self, query: kad::QueryId, addresses: &[Multiaddr], requests: u32) {
+    /// A record says where the peer is. There may be a newer one to come.
+    pub(super) fn attempt_learned(&mut self, query: kad::QueryId, addresses: Vec<Multiaddr>) {
         self.each_attempt(|task, attempt| {
             let Lookup::Running { record: Some(record), .. } = attempt.lookup else { return };
-            if record != query {
-                return;
-            }
-            if !std::mem::replace(&mut attempt.learned, true) {
-                task.peer_found(requests);
-            }
-            if attempt.greeting.is_none() {
-                task.dial(attempt, addresses.to_vec());
+            if record == query && attempt.greeting.is_none() {
+                task.dial(attempt, addresses.clone());
             }
         });
     }

@@ -189,7 +189,8 @@ impl Task {
                         self.attempt_found(id, &peers);
                     }
                     kad::QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))) => {
-                        self.record_found(id, &found.record, stats.num_requests());
+                        let first_after = (step.count.get() == 1).then(|| stats.num_requests());
+                        self.record_found(id, &found.record, first_after);
                     }
                     kad::QueryResult::PutRecord(outcome) => self.record_put(id, outcome.is_ok()),
                     _ => {}

@@ -169,8 +169,8 @@ impl Task {
         self.publisher.checking == Some(query)
     }
 
-    /// A record has been found after so many requests, of an attempt or of the look at the own one.
-    pub(super) fn record_found(&mut self, query: QueryId, found: &kad::Record, requests: u32) {
+    /// A record has been found, of an attempt or of the look at the own one; the query's first, after so many requests.
+    pub(super) fn record_found(&mut self, query: QueryId, found: &kad::Record, first_after: Option<u32>) {
         let Some(peer) = subject(&found.key) else { return };
         let new = match Record::verify(peer, &found.value, unix_ms()) {
             Ok(new) => new,
@@ -183,8 +183,11 @@ impl Task {
             self.own_record_seen(&new);
             return;
         }
+        if let Some(requests) = first_after {
+            self.peer_found(requests);
+        }
         let addresses = self.usable(&new.addresses, &address::to_libp2p(peer));
-        self.attempt_learned(query, &addresses, requests);
+        self.attempt_learned(query, addresses);
     }
 
     /// Addresses of a record that this node may dial: nobody far away makes it knock on doors of its own network.

@@ -133,10 +133,13 @@ fn assemble(config: &NetConfig, resolver: Resolver, traffic: &Traffic) -> Result
         .map(|either, _| either.into_inner())
         .map(move |(peer, muxer), endpoint| (peer, traffic.counted(&peer, muxer, &endpoint)));
 
-    let tuned = libp2p::swarm::Config::with_tokio_executor()
+    let mut tuned = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(Duration::from_secs(60))
-        .with_max_negotiating_inbound_streams(max_streams as usize)
-        .with_smart_dial();
+        .with_max_negotiating_inbound_streams(max_streams as usize);
+    // It lets QUIC and TCP go ahead of anything else.
+    if config.carrier == Carrier::Sockets {
+        tuned = tuned.with_smart_dial();
+    }
     let behaviour = node(config, key, relay_client).map_err(|error| setup(&error))?;
     Ok(Swarm::new(TransportTimeout::new(counted, CONNECT_WITHIN).boxed(), behaviour, id, tuned))
 }
