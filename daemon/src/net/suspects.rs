@@ -9,7 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
+use libp2p::multiaddr::Protocol as Part;
 use libp2p::swarm::ConnectionId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -37,8 +39,8 @@ pub(super) struct Suspects {
     lost: BTreeMap<IpAddr, Instant>,
     /// Connections that end for that: their peers are dialed again.
     severed: BTreeSet<ConnectionId>,
-    /// Relays among these peers: who was reached through them is dialed again once they are back.
-    relays: BTreeSet<PeerId>,
+    /// Relays among these peers, and who was reached through them: dialed again once the relay is back.
+    relays: BTreeMap<PeerId, BTreeSet<PeerId>>,
     /// Each ends with the connection if that is dead.
     asked: JoinSet<Option<Suspect>>,
 }
@@ -121,12 +123,11 @@ impl Task {
 
     fn sever(&mut self, peer: PeerId, id: ConnectionId) {
         if self.table.get(&peer).and_then(|entry| entry.carrier()).is_some_and(|carrier| carrier.id == id) {
-            let connections = self.table.iter().flat_map(|(_, entry)| &entry.connections);
-            let circuits: Vec<_> =
-                connections.filter(|c| address::relay(&c.address) == Some(peer)).map(|c| c.id).collect();
-            if !circuits.is_empty() {
-                self.suspects.relays.insert(peer);
-                self.suspects.severed.extend(circuits);
+            for (reached, entry) in self.table.iter() {
+                for circuit in entry.connections.iter().filter(|c| address::relay(&c.address) == Some(peer)) {
+                    self.suspects.relays.entry(peer).or_default().insert(*reached);
+                    self.suspects.severed.insert(circuit.id);
+                }
             }
         }
         self.suspects.severed.insert(id);
@@ -139,21 +140,38 @@ impl Task {
         }
     }
 
-    /// Dials again whoever was reached through a relay that is back. Before that, libp2p refuses to: it is dialing the
-    /// relay already.
+    /// Dials again whoever was reached through a relay that is back. Sooner, libp2p would refuse: it is dialing the relay
+    /// already. A hole that is being punched to such a peer, from an address that is gone, is not waited for.
     pub(super) fn look_for_returned_relays(&mut self) {
         let severed = &self.suspects.severed;
-        let returned = |relay: &PeerId| {
-            let fresh = |entry: &Peer| entry.carrier().is_some_and(|carrier| !severed.contains(&carrier.id));
-            self.table.get(relay).is_some_and(fresh) && self.is_settled(relay)
+        let fresh = |relay: &PeerId| {
+            let carrier = self.table.get(relay).and_then(Peer::carrier)?;
+            (self.is_settled(relay) && !severed.contains(&carrier.id)).then(|| carrier.address.clone())
         };
-        let back: Vec<PeerId> = self.suspects.relays.iter().copied().filter(returned).collect();
-        for relay in &back {
-            self.suspects.relays.remove(relay);
+        let back: Vec<(PeerId, Multiaddr)> =
+            self.suspects.relays.keys().filter_map(|relay| Some((*relay, fresh(relay)?))).collect();
+        for (relay, carrier) in back {
+            let circuit = address::without_peer(carrier).with(Part::P2p(relay)).with(Part::P2pCircuit);
+            let reached = self.suspects.relays.remove(&relay).unwrap_or_default();
+            // The end of the old circuit may still be on its way.
+            let (ending, ended): (BTreeSet<_>, BTreeSet<_>) =
+                reached.into_iter().partition(|peer| self.table.get(peer).is_some());
+            for peer in ended {
+                let options = DialOpts::peer_id(peer).condition(PeerCondition::Disconnected);
+                if let Err(error) = self.swarm.dial(options.addresses(vec![circuit.clone()]).build()) {
+                    tracing::debug!(%peer, %error, "not dialed again through the relay");
+                }
+            }
+            let ending: BTreeSet<PeerId> = ending.into_iter().filter(|peer| self.has_severed(peer)).collect();
+            if !ending.is_empty() {
+                self.suspects.relays.insert(relay, ending);
+            }
         }
-        if !back.is_empty() {
-            self.network_changed();
-        }
+    }
+
+    fn has_severed(&self, peer: &PeerId) -> bool {
+        let connections = self.table.get(peer).map(|entry| &entry.connections);
+        connections.is_some_and(|all| all.iter().any(|connection| self.suspects.severed.contains(&connection.id)))
     }
 
     /// A peer has come once more: perhaps because what it had here is dead, from its side.

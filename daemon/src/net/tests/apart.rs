@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// Far less than what TCP takes to give up, and less than what a call waits for a peer that is silent.
-const NOTICED: Duration = Duration::from_secs(8);
+/// Far less than what TCP takes to give up, minutes, and much for a busy machine: some 3 s on an idle one.
+const NOTICED: Duration = Duration::from_secs(20);
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
