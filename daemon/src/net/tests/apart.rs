@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// Far less than what TCP takes to give up, minutes, and much for a busy machine: some 3 s on an idle one.
+/// Far less than the minutes that TCP takes to give up. Some 8 s were seen until the side that stayed had noticed.
 const NOTICED: Duration = Duration::from_secs(20);
 
 static MADE: AtomicU32 = AtomicU32::new(0);
