@@ -90,10 +90,7 @@ pub fn shade(_: &Theme) -> container::Style {
 }
 
 pub fn dialog(_: &Theme) -> container::Style {
-    container::Style {
-        border: Border { color: LINE, width: 1.0, radius: 18.0.into() },
-        ..filled(PANEL, 18.0)
-    }
+    container::Style { border: Border { color: LINE, width: 1.0, radius: 18.0.into() }, ..filled(PANEL, 18.0) }
 }
 
 /// A message with a coloured edge.

@@ -21,9 +21,9 @@ pub mod ports;
 mod publish;
 mod reach;
 mod record;
-mod relays;
 #[doc(hidden)]
 pub mod rehearsal;
+mod relays;
 mod rows;
 mod saved;
 mod standing;
