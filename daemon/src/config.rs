@@ -94,7 +94,7 @@ struct Flags {
     /// The video encoder: auto, aom or rav1e [default: auto]
     #[arg(long, env = "KITH_ENCODER", value_name = "ENCODER")]
     encoder: Option<EncoderChoice>,
-    /// What is logged, as in RUST_LOG
+    /// What is logged, e.g. warn,kithd=debug
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     log: Option<String>,
     /// Write the identity, the contacts and the settings to FILE, sealed with a passphrase, and end. The passphrase is in

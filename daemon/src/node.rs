@@ -19,7 +19,7 @@ use crate::data_dir::DataDir;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::log::Log;
 use crate::media::{Media, MediaConfig, Reflector, ReflectorSource};
-use crate::net::{self, Net, NetConfig, SecretKey, Toggle};
+use crate::net::{self, Carrier, Net, NetConfig, SecretKey, Toggle};
 use crate::rpc;
 use crate::services::{Services, Settings};
 use crate::socket::Socket;
@@ -93,6 +93,7 @@ impl Node {
         let (offers, offered) = watch::channel(Vec::new());
         let (net, mut incoming) = Net::start(NetConfig {
             key,
+            carrier: Carrier::Sockets,
             bind: config.bind,
             port: own.port,
             begin: own.begin,

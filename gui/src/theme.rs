@@ -2,7 +2,7 @@
 //! its numbers.
 
 use iced::widget::{button, container, pick_list, progress_bar, scrollable, text_editor, text_input};
-use iced::{Background, Border, Color, Font, Shadow, Theme, Vector, border, font, overlay};
+use iced::{Background, Border, Color, Font, Shadow, Theme, border, font, overlay};
 
 const fn rgb(r: u8, g: u8, b: u8) -> Color {
     Color::from_rgb8(r, g, b)
@@ -95,11 +95,7 @@ pub fn shade(_: &Theme) -> container::Style {
 }
 
 pub fn dialog(_: &Theme) -> container::Style {
-    container::Style {
-        border: Border { color: LINE, width: 1.0, radius: 18.0.into() },
-        shadow: Shadow { color: Color { a: 0.5, ..Color::BLACK }, offset: Vector::new(0.0, 8.0), blur_radius: 28.0 },
-        ..filled(PANEL, 18.0)
-    }
+    container::Style { border: Border { color: LINE, width: 1.0, radius: 18.0.into() }, ..filled(PANEL, 18.0) }
 }
 
 /// A message with a coloured edge.
@@ -323,7 +319,8 @@ pub fn menu(_: &Theme) -> overlay::menu::Style {
         text_color: TEXT,
         selected_text_color: Color::WHITE,
         selected_background: ACCENT.into(),
-        shadow: Shadow { color: Color { a: 0.4, ..Color::BLACK }, offset: Vector::new(0.0, 4.0), blur_radius: 12.0 },
+        // None anywhere: the software renderer draws a shadow past the part that it redraws, darker each time.
+        shadow: Shadow::default(),
     }
 }
 

@@ -192,6 +192,22 @@ impl Net {
         )
     }
 
+    /// From now on the router drops TCP that it forwards, both ways.
+    pub fn cut_tcp(&self, router: &str) -> Result<()> {
+        self.nft(
+            router,
+            "table ip cuttcp {\n chain forward {\n type filter hook forward priority -10;\n meta l4proto tcp drop\n }\n}\n",
+        )
+    }
+
+    /// A home's only interface loses its address and gets another, as when a lease ends.
+    pub fn move_home(&self, side: &str) -> Result<()> {
+        let (n, name) = (if side == "A" { 1 } else { 2 }, self.name(&format!("host{side}")));
+        ip(&format!("-n {name} addr del 10.{n}.0.2/24 dev eth0"))?;
+        ip(&format!("-n {name} addr add 10.{n}.0.3/24 dev eth0"))?;
+        ip(&format!("-n {name} route replace default via 10.{n}.0.1"))
+    }
+
     pub fn restore_udp(&self, router: &str) -> Result<()> {
         self.exec(router, &["nft", "delete", "table", "ip", "cut"])
     }

@@ -1,73 +1,49 @@
-//! Measures how long a network of so many nodes takes to say where a peer id is reached: nodes in one process, on
-//! loopback, that all know one of them.
+//! Measures what it takes a newcomer to find a peer id in a network of so many nodes, all in this process.
 //!
-//! `kith-dht-bench [NODES]` prints one JSON line. `kith-dht-bench --join ADDRESS NODES` connects so many nodes to another
-//! program's, says so, and stays until it is killed.
+//! Each lookup is made by a new node that knows and is connected to one other, which is not the one that it looks for;
+//! so it asks the network, and what it asks is counted. The nodes are whole ones, over loopback or, with `--memory`,
+//! without sockets and QUIC ([`kithd::net::rehearsal`]).
+//!
+//! `kith-dht-bench [--memory] [NODES]` prints one JSON line. `kith-dht-bench --join ADDRESS NODES` connects so many nodes
+//! to another program's, says so, and stays until it is killed.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use kith_common::node::MediaPorts;
-use kith_common::target::Target;
-use kith_core::listener::{Begin, TakenPort};
-use kithd::net::{DhtMode, Incoming, Limits, Net, NetConfig, SecretKey, Toggle};
-use tokio::sync::watch;
+use kithd::net::rehearsal::{Outcome, Rehearsal, one_of_many};
+use kithd::net::{Carrier, Net, NetConfig};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// All nodes have met the one that they know by then, on a loaded machine.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
-/// Routing tables fill, and each node's record is with the others.
+/// Routing tables fill, and each node's record is with the others; what a node more adds to it on two cores.
 const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE_A_NODE: Duration = Duration::from_millis(50);
 const LOOKUPS: usize = 100;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |text: &String| text.parse().context("NODES is a number");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse().context("NODES is a number");
     match arguments.as_slice() {
-        [] => measure(20).await,
-        [nodes] => measure(number(nodes)?).await,
-        [join, address, nodes] if join == "--join" => join_and_stay(address, number(nodes)?).await,
-        _ => anyhow::bail!("kith-dht-bench [NODES] | kith-dht-bench --join ADDRESS NODES"),
+        ["--join", address, nodes] => join_and_stay(address, number(nodes)?).await,
+        ["--memory"] => measure(20, Carrier::Memory).await,
+        ["--memory", nodes] => measure(number(nodes)?, Carrier::Memory).await,
+        [] => measure(20, Carrier::Sockets).await,
+        [nodes] => measure(number(nodes)?, Carrier::Sockets).await,
+        _ => anyhow::bail!("kith-dht-bench [--memory] [NODES] | kith-dht-bench --join ADDRESS NODES"),
     }
-}
-
-async fn start(bootstrap: Option<&Net>) -> Result<(Net, Incoming)> {
-    let via = bootstrap.and_then(|net| net.identity().borrow().addresses.first().cloned());
-    start_at(Some(Ipv4Addr::LOCALHOST.into()), via).await
-}
-
-async fn start_at(bind: Option<IpAddr>, via: Option<String>) -> Result<(Net, Incoming)> {
-    // All come from one address here.
-    let limits = Limits { incoming_per_second: 10_000, dials_per_second: 10_000, ..Limits::default() };
-    let config = NetConfig {
-        key: SecretKey::generate(),
-        bind,
-        port: 0,
-        begin: Begin::Running,
-        taken_port: TakenPort::Wait,
-        bootstrap: via.map(|via| via.parse()).transpose()?.into_iter().collect(),
-        mdns: Toggle::Off,
-        upnp: Toggle::Off,
-        dht: DhtMode::Server,
-        relay: Toggle::Off,
-        limits: Limits { connections: 4096, incoming_connections: 4096, ..limits },
-        data_dir: None,
-        name: "bench".to_owned(),
-        media_ports: watch::channel(MediaPorts::default()).1,
-        offered: watch::channel(Vec::new()).1,
-    };
-    Ok(Net::start(config).await?)
 }
 
 async fn join_and_stay(address: &str, count: usize) -> Result<()> {
     let mut nodes = Vec::new();
     for _ in 0..count {
-        let node = start_at(None, Some(address.to_owned())).await?;
+        let bootstrap = vec![address.parse()?];
+        let node = Net::start(NetConfig { bind: None, bootstrap, ..one_of_many(Carrier::Sockets) }).await?;
         let mut peers = node.0.peers();
         let joined =
             peers.wait_for(|rows| rows.iter().any(|row| row.connected && address.ends_with(&row.peer_id.to_string())));
@@ -78,49 +54,50 @@ async fn join_and_stay(address: &str, count: usize) -> Result<()> {
     std::future::pending().await
 }
 
-async fn measure(count: usize) -> Result<()> {
-    let first = start(None).await?;
-    let mut nodes = vec![first];
-    for _ in 1..count {
-        let node = start(Some(&nodes[0].0)).await?;
-        nodes.push(node);
-    }
-    for (net, _) in &nodes[1..] {
-        let mut peers = net.peers();
-        let joined = peers.wait_for(|rows| rows.iter().any(|row| row.connected));
-        tokio::time::timeout(JOIN_WITHIN, joined).await.context("a node did not join")??;
-    }
-    tokio::time::sleep(SETTLE).await;
-    let cost = |nodes: &[(Net, Incoming)]| {
-        nodes.iter().map(|(net, _)| net.lookups()).fold((0, 0), |sum, own| (sum.0 + own.done, sum.1 + own.requests))
-    };
-    let before = cost(&nodes);
-    let (mut took, mut failed, mut known) = (Vec::new(), 0, 0);
+async fn measure(count: usize, carrier: Carrier) -> Result<()> {
+    anyhow::ensure!(count >= 3, "one to ask, one to find and one more: NODES is at least 3");
+    let network = Rehearsal::start(count, carrier).await?;
+    tokio::time::sleep(SETTLE + SETTLE_A_NODE * u32::try_from(count)?).await;
+    let mut outcomes = Vec::new();
     for n in 0..LOOKUPS {
-        let (from, to) = (n % count, (n * 7 + count / 2) % count);
-        if from == to {
-            continue;
-        }
-        let peer = nodes[to].0.peer_id();
-        known += usize::from(nodes[from].0.peer(peer).is_some());
-        let begun = Instant::now();
-        match nodes[from].0.connect(&Target::Peer(peer)).await {
-            Ok(_) => took.push(begun.elapsed().as_secs_f64() * 1000.0),
-            Err(_) => failed += 1,
-        }
+        // All over the network, and never the node that is known already.
+        let via = n * 7 % count;
+        let wanted = (via + 1 + n * 13 % (count - 1)) % count;
+        outcomes.push(network.look_for(wanted, via).await?);
     }
-    let after = cost(&nodes);
-    took.sort_by(f64::total_cmp);
-    let at = |share: usize| took.get(took.len() * share / 100).copied();
-    let done = after.0 - before.0;
-    #[allow(clippy::cast_precision_loss)]
-    let requests = (done > 0).then(|| (after.1 - before.1) as f64 / done as f64);
-    println!(
-        "{}",
-        serde_json::json!({
-            "nodes": count, "resolve_ms_p50": at(50), "resolve_ms_p95": at(95), "failed": failed,
-            "connected_before": known, "lookups": done, "requests_per_lookup": requests,
-        })
-    );
+    println!("{}", summary(count, &outcomes));
     Ok(())
+}
+
+fn summary(count: usize, outcomes: &[Outcome]) -> serde_json::Value {
+    let how_many = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
+    let ms = |took: Duration| took.as_secs_f64() * 1000.0;
+    let found: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.found.map(|(took, _)| ms(took))).collect();
+    let connected: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.connected.map(ms)).collect();
+    let first = outcomes.iter().filter_map(|outcome| outcome.found.map(|(_, requests)| requests as f64));
+    let all = outcomes.iter().map(|outcome| outcome.requests as f64);
+    let (first, all): (Vec<f64>, Vec<f64>) = (first.collect(), all.collect());
+    serde_json::json!({
+        "nodes": count,
+        "lookups": outcomes.len(),
+        "knew_before_most": outcomes.iter().map(|outcome| outcome.knew).max(),
+        "asked_nobody": how_many(|outcome| outcome.requests == 0 || outcome.found.is_some_and(|(_, asked)| asked == 0)),
+        "no_record": how_many(|outcome| outcome.found.is_none()),
+        "not_connected": how_many(|outcome| outcome.connected.is_none()),
+        "record_ms_p50": percentile(&found, 50), "record_ms_p95": percentile(&found, 95),
+        "connected_ms_p50": percentile(&connected, 50), "connected_ms_p95": percentile(&connected, 95),
+        "requests_until_record": mean(&first), "requests_until_record_p95": percentile(&first, 95),
+        "requests": mean(&all), "requests_p95": percentile(&all, 95),
+    })
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// The value that so many of a hundred do not exceed.
+fn percentile(values: &[f64], share: usize) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get((sorted.len() * share).div_ceil(100).saturating_sub(1)).copied()
 }

@@ -1,6 +1,6 @@
 //! What a multiaddr says: which machine, which transport, how far away, fit for a ticket or not.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kith_common::call::Transport;
 use kith_common::ids::PeerId;
@@ -53,8 +53,27 @@ fn ip(address: &Multiaddr) -> Option<IpAddr> {
     address.iter().find_map(|part| match part {
         Protocol::Ip4(v4) => Some(IpAddr::V4(v4)),
         Protocol::Ip6(v6) => Some(v6.to_canonical()),
+        // Another node of this process is as near as one on loopback.
+        Protocol::Memory(_) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         _ => None,
     })
+}
+
+/// The relay that a relayed address goes through.
+pub(super) fn relay(address: &Multiaddr) -> Option<libp2p::PeerId> {
+    let first = |address: &Multiaddr| {
+        address.iter().find_map(|part| match part {
+            Protocol::P2p(peer) => Some(peer),
+            _ => None,
+        })
+    };
+    is_relayed(address).then(|| first(address)).flatten()
+}
+
+/// A relayed address with its relay at another address than it says.
+pub(super) fn through(relayed: &Multiaddr, relay: &Multiaddr) -> Multiaddr {
+    let rest = relayed.iter().skip_while(|part| !matches!(part, Protocol::P2p(_)));
+    rest.fold(without_peer(relay.clone()), Multiaddr::with)
 }
 
 /// The peer that the address ends in, which for a relayed address is the one behind the relay.
@@ -106,9 +125,9 @@ fn is_name(part: &Protocol<'_>) -> bool {
 
 /// The path that a connection to this address is.
 pub(super) fn path(address: &Multiaddr) -> Path {
-    match socket(address) {
+    match ip(address) {
         _ if is_relayed(address) => Path::Relayed,
-        Some(remote) if is_private_ip(remote.ip()) => Path::Lan,
+        Some(ip) if is_private_ip(ip) => Path::Lan,
         _ => Path::Direct,
     }
 }
@@ -151,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn a_relayed_address_is_named_after_the_connection_that_carries_it() {
+        let quic = parse(&format!("/ip4/203.0.113.7/udp/9999/quic-v1/p2p/{RELAY}/p2p-circuit"));
+        let tcp = parse(&format!("/ip4/203.0.113.7/tcp/9999/p2p/{RELAY}/p2p-circuit"));
+        assert_eq!(through(&quic, &parse("/ip4/203.0.113.7/tcp/9999")), tcp);
+        assert_eq!(relay(&quic).map(|peer| peer.to_string()).as_deref(), Some(RELAY));
+        assert_eq!(relay(&parse(&format!("/ip4/203.0.113.7/tcp/9999/p2p/{RELAY}"))), None);
+    }
+
+    #[test]
     fn mapped_addresses_count_as_ipv4() {
         let address = parse("/ip6/::ffff:192.168.1.2/tcp/9999");
         assert_eq!(socket(&address), "192.168.1.2:9999".parse().ok());
@@ -158,10 +186,12 @@ mod tests {
 
     #[test]
     fn loopback_and_unspecified_addresses_are_not_shared() {
-        for text in ["/ip4/127.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1", "/ip6/fe80::1/tcp/1"] {
+        for text in ["/ip4/127.0.0.1/tcp/1", "/memory/7", "/ip4/0.0.0.0/tcp/1", "/ip6/fe80::1/tcp/1"] {
             assert!(!is_shareable(&parse(text), false), "{text}");
         }
-        assert!(is_shareable(&parse("/ip4/127.0.0.1/tcp/1"), true));
+        for text in ["/ip4/127.0.0.1/tcp/1", "/memory/7"] {
+            assert!(is_shareable(&parse(text), true), "{text}");
+        }
         assert!(is_shareable(&parse("/dns4/kith.example/tcp/1"), false));
     }
 

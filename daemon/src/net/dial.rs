@@ -53,6 +53,8 @@ pub(super) struct Attempt {
     give_up: Instant,
     dials: BTreeSet<ConnectionId>,
     tried: BTreeSet<Multiaddr>,
+    /// Circuits over QUIC to relays that TCP may lead to as well.
+    held_back: Vec<Multiaddr>,
     troubles: BTreeMap<Trouble, Option<SocketAddr>>,
     lookup: Lookup,
     relays: Relays,
@@ -204,6 +206,7 @@ impl Task {
             give_up: now + DEADLINE,
             dials: BTreeSet::new(),
             tried: BTreeSet::new(),
+            held_back: Vec::new(),
             troubles: BTreeMap::new(),
             lookup: Lookup::At(now + LOOKUP_AFTER),
             relays: Relays::NotTried,
@@ -239,6 +242,15 @@ impl Task {
                 new.push(address);
             }
         }
+        // A circuit stays on the connection that it began on, and one over QUIC ends with UDP: TCP goes first.
+        let by_tcp = |relay| new.iter().any(|a| address::relay(a) == Some(relay) && !address::is_udp(a));
+        let (later, now): (Vec<_>, Vec<_>) =
+            new.iter().cloned().partition(|a| address::is_udp(a) && address::relay(a).is_some_and(by_tcp));
+        attempt.held_back.extend(later);
+        self.dial_all(attempt, now);
+    }
+
+    fn dial_all(&mut self, attempt: &mut Attempt, new: Vec<Multiaddr>) {
         let dials: Vec<DialOpts> = match attempt.peer {
             Some(_) if new.is_empty() => Vec::new(),
             Some(peer) => vec![DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(new).build()],
@@ -263,6 +275,11 @@ impl Task {
             return;
         }
         while attempt.greeting.is_none() && attempt.dials.is_empty() {
+            if !attempt.held_back.is_empty() {
+                let circuits = std::mem::take(&mut attempt.held_back);
+                self.dial_all(&mut attempt, circuits);
+                continue;
+            }
             match (attempt.peer, attempt.lookup) {
                 (Some(_), Lookup::Running { .. } | Lookup::Again(_)) => break,
                 (Some(peer), Lookup::At(_)) => attempt.lookup = self.look_up(peer),
@@ -405,6 +422,10 @@ impl Task {
             if let (Some(peer), Lookup::At(at) | Lookup::Again(at)) = (attempt.peer, attempt.lookup)
                 && now >= at
             {
+                let circuits = std::mem::take(&mut attempt.held_back);
+                if attempt.greeting.is_none() {
+                    self.dial_all(&mut attempt, circuits);
+                }
                 attempt.lookup = if attempt.greeting.is_some() { Lookup::Done } else { self.look_up(peer) };
             }
             self.advance(attempt);

@@ -8,24 +8,14 @@ use libp2p::swarm::{DialError, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, kad, mdns, ping, relay};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
-use super::peers::Peer;
+use super::peers::{Companion, Peer};
 use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
 use super::task::{MAX_HELLOS, Stale, Task};
-use super::{address, counted, hello, ways};
+use super::{address, counted, hello, suspects, ways};
 
 /// Who closes one connection on purpose and loses the others at once means all of them.
 const LEAVING: Duration = Duration::from_secs(5);
-
-/// Where the peer is. Who comes in through a relay shows no address but its id; the relay's is what tells the path.
-fn remote_address(endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
-    match endpoint {
-        ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => {
-            address::without_peer(local_addr.clone()).with(libp2p::multiaddr::Protocol::P2p(peer))
-        }
-        other => other.get_remote_address().clone(),
-    }
-}
 
 /// Events that are about this node's own addresses.
 fn touches_standing(event: &SwarmEvent<NodeEvent>) -> bool {
@@ -41,6 +31,22 @@ fn touches_standing(event: &SwarmEvent<NodeEvent>) -> bool {
 }
 
 impl Task {
+    /// Where the peer is. Who comes in through a relay shows no address but its id; the relay's is what tells the path.
+    /// Who is dialed through one is reached by the connection to the relay that there is, whatever the dialed address says.
+    fn remote_address(&self, endpoint: &ConnectedPoint, peer: PeerId) -> Multiaddr {
+        match endpoint {
+            ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => {
+                address::without_peer(local_addr.clone()).with(libp2p::multiaddr::Protocol::P2p(peer))
+            }
+            other => {
+                let dialed = other.get_remote_address();
+                let relay = address::relay(dialed).and_then(|relay| self.table.get(&relay));
+                let carrier = relay.and_then(Peer::carrier);
+                carrier.map_or_else(|| dialed.clone(), |carrier| address::through(dialed, &carrier.address))
+            }
+        }
+    }
+
     pub(super) fn event(&mut self, event: SwarmEvent<NodeEvent>) {
         if touches_standing(&event) {
             self.figures_changed();
@@ -48,22 +54,26 @@ impl Task {
         match event {
             SwarmEvent::Behaviour(event) => self.protocol_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let remote = remote_address(&endpoint, peer_id);
+                let remote = self.remote_address(&endpoint, peer_id);
                 if address::from_libp2p(&peer_id).is_none() {
                     tracing::debug!(peer = %peer_id, "a key type that Kith does not use");
                     let _ = self.swarm.disconnect_peer_id(peer_id);
                     return;
                 }
                 tracing::debug!(peer = %peer_id, %remote, "connected");
-                let first = self.table.opened(peer_id, connection_id, remote.clone(), Instant::now());
+                let first = self.table.opened(peer_id, connection_id, remote, Instant::now());
+                self.table.opened_from(&peer_id, connection_id, suspects::local_ip(&endpoint));
                 if endpoint.is_dialer() {
-                    self.book.worked(peer_id, remote);
+                    self.book.worked(peer_id, endpoint.get_remote_address().clone());
                 } else {
                     self.book.met(peer_id);
                 }
                 // A peer that was killed and is back comes while its old connection still seems to stand.
                 if first || endpoint.is_listener() {
                     self.greet(peer_id);
+                }
+                if !first && endpoint.is_listener() {
+                    self.came_again(peer_id, connection_id);
                 }
                 if first
                     && self.reach.is_bootstrap(&peer_id)
@@ -92,6 +102,7 @@ impl Task {
                 if let Some(gone) = self.table.closed(&peer_id, connection_id) {
                     self.gone(peer_id, &gone);
                 }
+                self.suspect_closed(&peer_id, connection_id);
                 self.reach_changed();
                 self.stale = Stale::Now;
             }
@@ -103,6 +114,7 @@ impl Task {
                     self.own_identity_at(address);
                 }
                 if let Some(peer) = peer_id {
+                    self.companion_failed(&peer);
                     self.unpark(&peer, true);
                 }
                 self.figures_changed();
@@ -111,7 +123,10 @@ impl Task {
                 tracing::debug!(%address, "listening");
                 self.listen_address_added(&address);
             }
-            SwarmEvent::ExpiredListenAddr { .. } => self.publish_identity(),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.listen_address_lost(&address);
+                self.publish_identity();
+            }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if self.listener.owns(listener_id) {
                     let reason = reason.err().map_or_else(|| "no reason given".to_owned(), |error| error.to_string());
@@ -160,8 +175,13 @@ impl Task {
     fn dht_event(&mut self, event: kad::Event) {
         match event {
             kad::Event::OutboundQueryProgressed { id, result, step, stats } => {
-                if step.last && matches!(result, kad::QueryResult::GetClosestPeers(_)) {
-                    self.looked_up(stats.num_requests());
+                let asks = match result {
+                    kad::QueryResult::GetClosestPeers(_) => true,
+                    kad::QueryResult::GetRecord(_) => !self.is_own_check(id),
+                    _ => false,
+                };
+                if step.last && asks {
+                    self.query_over(stats.num_requests());
                 }
                 match result {
                     kad::QueryResult::GetClosestPeers(Ok(found)) => self.attempt_found(id, &found.peers),
@@ -169,7 +189,8 @@ impl Task {
                         self.attempt_found(id, &peers);
                     }
                     kad::QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))) => {
-                        self.record_found(id, &found.record);
+                        let first_after = (step.count.get() == 1).then(|| stats.num_requests());
+                        self.record_found(id, &found.record, first_after);
                     }
                     kad::QueryResult::PutRecord(outcome) => self.record_put(id, outcome.is_ok()),
                     _ => {}
@@ -234,6 +255,9 @@ impl Task {
         let listens_on: Vec<Multiaddr> =
             info.listen_addrs.into_iter().filter(usable).map(address::without_peer).collect();
         self.book.remember(peer, listens_on.iter().cloned());
+        if entry.companion == Companion::Failed && entry.listens_on() != listens_on {
+            entry.companion = Companion::NotTried;
+        }
         entry.identified(&info.agent_version, streams::is_kith(&info.protocols), listens_on);
         entry.is_relay = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
         if info.protocols.contains(&DHT_PROTOCOL) {

@@ -7,15 +7,16 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use kith_common::node::ServiceState;
-use kith_core::listener::{Action, Begin, Listener as Core, Order, Refusal, Status, TakenPort, Why};
+use kith_core::listener::{Action, Listener as Core, Order, Refusal, Status, Why};
 use libp2p::Swarm;
 use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::{Multiaddr, Protocol};
 use tokio::sync::watch;
 
-use super::address;
 use super::holder::Holder;
 use super::ports::{self, PortError};
 use super::swarm::Node;
+use super::{Carrier, NetConfig, address};
 
 /// How the services call it.
 const NAME: &str = "node";
@@ -26,6 +27,7 @@ const STOPPED: &str = "connections over QUIC were closed with the port, those ov
                        node, and it can still call: kithctl services start node";
 
 pub(super) struct Listener {
+    carrier: Carrier,
     bind: Option<IpAddr>,
     core: Core,
     listening: Vec<ListenerId>,
@@ -37,10 +39,18 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub fn new(bind: Option<IpAddr>, wanted: u16, begin: Begin, taken_port: TakenPort, now: Instant) -> Self {
-        let core = Core::new(wanted, begin, taken_port, now);
+    pub fn new(config: &NetConfig, now: Instant) -> Self {
+        let core = Core::new(config.port, config.begin, config.taken_port, now);
         let row = watch::Sender::new(core.status().clone());
-        let mut listener = Self { bind, core, listening: Vec::new(), released: Vec::new(), warning: None, row };
+        let mut listener = Self {
+            carrier: config.carrier,
+            bind: config.bind,
+            core,
+            listening: Vec::new(),
+            released: Vec::new(),
+            warning: None,
+            row,
+        };
         listener.report();
         listener
     }
@@ -108,9 +118,16 @@ impl Listener {
     }
 
     fn open(&mut self, swarm: &mut Swarm<Node>, wanted: u16) -> Result<u16, PortError> {
-        let binds = ports::binds(self.bind);
-        let port = ports::probe(&binds, wanted)?;
-        for address in binds.iter().flat_map(|ip| address::of_socket((*ip, port).into())) {
+        let (port, addresses) = match self.carrier {
+            Carrier::Sockets => {
+                let binds = ports::binds(self.bind);
+                let port = ports::probe(&binds, wanted)?;
+                (port, binds.iter().flat_map(|ip| address::of_socket((*ip, port).into())).collect())
+            }
+            // 0: any that is free.
+            Carrier::Memory => (wanted, vec![Multiaddr::from(Protocol::Memory(0))]),
+        };
+        for address in addresses {
             match swarm.listen_on(address) {
                 Ok(id) => self.listening.push(id),
                 Err(error) => {

@@ -21,10 +21,14 @@ pub mod ports;
 mod publish;
 mod reach;
 mod record;
+#[doc(hidden)]
+pub mod rehearsal;
+mod relays;
 mod rows;
 mod saved;
 mod standing;
 mod streams;
+mod suspects;
 mod swarm;
 mod task;
 #[cfg(test)]
@@ -32,7 +36,7 @@ mod tests;
 mod traffic;
 mod ways;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,10 +113,21 @@ pub enum Toggle {
     Off,
 }
 
+/// What carries the bytes of connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// QUIC and TCP.
+    #[default]
+    Sockets,
+    /// The memory of this process, in which all nodes are: see [`rehearsal`]. No port is opened.
+    Memory,
+}
+
 /// What a network is started with.
 #[derive(Debug, Clone)]
 pub struct NetConfig {
     pub key: SecretKey,
+    pub carrier: Carrier,
     /// `None`: all interfaces.
     pub bind: Option<IpAddr>,
     /// 0: any.
@@ -134,6 +149,31 @@ pub struct NetConfig {
     pub media_ports: watch::Receiver<MediaPorts>,
     /// Told to peers as well: the services that listen.
     pub offered: watch::Receiver<Vec<String>>,
+}
+
+impl NetConfig {
+    /// A node for this machine only, on any port, that looks for nobody and keeps nothing: what tests and measurements
+    /// start from.
+    pub fn local(key: SecretKey) -> Self {
+        Self {
+            key,
+            carrier: Carrier::Sockets,
+            bind: Some(Ipv4Addr::LOCALHOST.into()),
+            port: 0,
+            begin: Begin::Running,
+            taken_port: TakenPort::Wait,
+            bootstrap: Vec::new(),
+            mdns: Toggle::Off,
+            upnp: Toggle::Off,
+            dht: DhtMode::default(),
+            relay: Toggle::Off,
+            limits: Limits::default(),
+            data_dir: None,
+            name: "local".to_owned(),
+            media_ports: watch::channel(MediaPorts::default()).1,
+            offered: watch::channel(Vec::new()).1,
+        }
+    }
 }
 
 /// Streams that peers open, each already counted against that peer's limits.
@@ -175,9 +215,16 @@ pub struct Reflector {
 /// What looking for peers in the DHT has cost since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lookups {
-    pub done: u64,
-    /// To other nodes, all lookups together.
+    /// Nodes in the routing table when the last one came in.
+    pub known: usize,
+    /// Queries that are over: a lookup makes two at a time, for who is near the peer and for its signed record.
+    pub queries: u64,
+    /// To other nodes, all of these queries together.
     pub requests: u64,
+    /// Peers whose record was found and believed.
+    pub found: u64,
+    /// Of the requests for records, those that had gone out by then.
+    pub requests_until_found: u64,
 }
 
 /// Why the network could not start at all. A taken port is not among the reasons: see [`Net::listener`].
@@ -210,7 +257,7 @@ impl Net {
         let peer = config.key.peer_id();
         let traffic = Traffic::default();
         let swarm = swarm::build(&config, &traffic)?;
-        let listener = Listener::new(config.bind, config.port, config.begin, config.taken_port, Instant::now());
+        let listener = Listener::new(&config, Instant::now());
         let own = Identity {
             peer_id: peer,
             name: config.name.clone(),
@@ -351,8 +398,8 @@ impl Net {
     }
 
     /// What looking for peers has cost so far.
-    pub fn lookups(&self) -> Lookups {
-        *self.lookups.borrow()
+    pub fn lookups(&self) -> watch::Receiver<Lookups> {
+        self.lookups.clone()
     }
 
     /// What peers and routers say about how this node is reached; changes with it.

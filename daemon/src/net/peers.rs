@@ -33,7 +33,25 @@ pub(super) const MAX_MISSED_PINGS: u32 = 2;
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub address: Multiaddr,
+    /// This machine's end, where the connection cannot go on without it.
+    pub local: Option<IpAddr>,
     missed_pings: u32,
+}
+
+/// The TCP connection beside one over UDP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Companion {
+    #[default]
+    NotTried,
+    /// Being dialed; until then it is worth waiting for.
+    Dialed(Instant),
+    Failed,
+}
+
+impl Companion {
+    pub fn is_awaited(self) -> bool {
+        matches!(self, Self::Dialed(until) if Instant::now() < until)
+    }
 }
 
 /// A connected peer.
@@ -45,6 +63,7 @@ pub(super) struct Peer {
     pub is_kith: Option<bool>,
     /// Carries connections for others.
     pub is_relay: bool,
+    pub companion: Companion,
     /// A person, or the configuration, asked for this peer.
     pub wanted: bool,
     pub since: Instant,
@@ -70,6 +89,7 @@ impl Peer {
             hello: None,
             is_kith: None,
             is_relay: false,
+            companion: Companion::default(),
             wanted: false,
             since: now,
             took_leave: None,
@@ -109,6 +129,16 @@ impl Peer {
     /// Is there a connection that goes on when UDP fails?
     pub fn outlives_udp(&self) -> bool {
         self.connections.iter().any(|connection| !address::is_udp(&connection.address))
+    }
+
+    /// The connection that libp2p takes for this peer's service as a relay: the oldest direct one.
+    pub fn carrier(&self) -> Option<&Connection> {
+        self.connections.iter().find(|connection| !address::is_relayed(&connection.address))
+    }
+
+    pub fn has_direct_tcp(&self) -> bool {
+        let direct = |address: &Multiaddr| !address::is_relayed(address) && !address::is_udp(address);
+        self.connections.iter().any(|connection| direct(&connection.address))
     }
 
     pub fn is_direct(&self) -> bool {
@@ -252,8 +282,16 @@ impl Table {
     /// True when it is the first connection to that peer.
     pub fn opened(&mut self, peer: PeerId, id: ConnectionId, address: Multiaddr, now: Instant) -> bool {
         let entry = self.connected.entry(peer).or_insert_with(|| Peer::new(&self.limits, now));
-        entry.connections.push(Connection { id, address, missed_pings: 0 });
+        entry.connections.push(Connection { id, address, local: None, missed_pings: 0 });
         entry.connections.len() == 1
+    }
+
+    /// Which address of this machine the connection cannot go on without.
+    pub fn opened_from(&mut self, peer: &PeerId, id: ConnectionId, local: Option<IpAddr>) {
+        let connections = self.connected.get_mut(peer).map(|entry| &mut entry.connections);
+        if let Some(connection) = connections.and_then(|all| all.iter_mut().find(|connection| connection.id == id)) {
+            connection.local = local;
+        }
     }
 
     /// The peer as it was, when that was the last connection to it.

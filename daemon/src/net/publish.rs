@@ -99,6 +99,7 @@ impl Task {
     /// The routing table has a new peer.
     pub(super) fn newcomer(&mut self) {
         let known: usize = self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+        self.published.lookups.send_modify(|lookups| lookups.known = known);
         if known <= SMALL_NETWORK {
             self.publisher.publish_within(AFTER_NEWCOMER);
         }
@@ -163,8 +164,13 @@ impl Task {
         self.publisher.check = Some((Instant::now() + FIRST_CHECK, FIRST_CHECK));
     }
 
-    /// A record has been found, of an attempt or of the look at the own one.
-    pub(super) fn record_found(&mut self, query: QueryId, found: &kad::Record) {
+    /// Is this query the look at the own record?
+    pub(super) fn is_own_check(&self, query: QueryId) -> bool {
+        self.publisher.checking == Some(query)
+    }
+
+    /// A record has been found, of an attempt or of the look at the own one; the query's first, after so many requests.
+    pub(super) fn record_found(&mut self, query: QueryId, found: &kad::Record, first_after: Option<u32>) {
         let Some(peer) = subject(&found.key) else { return };
         let new = match Record::verify(peer, &found.value, unix_ms()) {
             Ok(new) => new,
@@ -173,9 +179,12 @@ impl Task {
                 return;
             }
         };
-        if self.publisher.checking == Some(query) {
+        if self.is_own_check(query) {
             self.own_record_seen(&new);
             return;
+        }
+        if let Some(requests) = first_after {
+            self.peer_found(requests);
         }
         let addresses = self.usable(&new.addresses, &address::to_libp2p(peer));
         self.attempt_learned(query, addresses);

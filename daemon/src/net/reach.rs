@@ -87,6 +87,15 @@ impl Reach {
         self.next = Some((Instant::now(), FIRST_RETRY));
     }
 
+    pub fn has_place(&self, relay: &PeerId) -> bool {
+        self.reservations.contains_key(relay)
+    }
+
+    /// That this place ends is no reason to wait before the next.
+    pub fn forget_place(&mut self, relay: &PeerId) {
+        self.reservations.remove(relay);
+    }
+
     fn soon(&mut self, now: Instant) {
         self.next = Some((now + FIRST_RETRY, FIRST_RETRY));
     }
@@ -157,7 +166,7 @@ impl Task {
     }
 
     /// This machine has another address than before: whoever did not answer then may answer now.
-    fn network_changed(&mut self) {
+    pub(super) fn network_changed(&mut self) {
         self.reach.joining = Joining::Everybody;
         self.reach.next = Some((Instant::now(), FIRST_RETRY));
     }
@@ -198,10 +207,19 @@ impl Task {
         }
     }
 
+    fn may_hold_places(&self) -> bool {
+        let relay = self.reach.relay == Toggle::On;
+        !self.listener.is_stopped() && !self.loopback_node && !relay && self.reach.confirmed.is_empty()
+    }
+
+    /// Is there a use for one more relay?
+    pub(super) fn wants_place(&self) -> bool {
+        self.may_hold_places() && self.reach.reservations.len() < MAX_RESERVATIONS
+    }
+
     /// Asks relays to hold a place while this node has no outside address of its own. True while one is missing.
     fn reserve(&mut self) -> bool {
-        let stopped = self.listener.is_stopped();
-        if stopped || self.loopback_node || self.reach.relay == Toggle::On || !self.reach.confirmed.is_empty() {
+        if !self.may_hold_places() {
             return false;
         }
         let candidates: Vec<(PeerId, Multiaddr)> = self
@@ -209,15 +227,18 @@ impl Task {
             .iter()
             .filter(|(id, peer)| peer.is_relay && !self.reach.reservations.contains_key(id))
             .filter_map(|(id, peer)| {
-                let direct = |address: &&Multiaddr| !address::is_relayed(address);
-                let connection = peer.connections.iter().map(|connection| &connection.address).find(direct)?;
-                Some((*id, connection.clone()))
+                let carrier = peer.carrier()?;
+                Some((*id, carrier.address.clone()))
             })
             .collect();
         let mut missing = false;
         for (relay, via) in candidates {
             if self.reach.reservations.len() >= MAX_RESERVATIONS {
                 break;
+            }
+            if !self.is_settled(&relay) {
+                missing = true;
+                continue;
             }
             let circuit = address::without_peer(via).with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);
             match self.swarm.listen_on(circuit) {
@@ -265,6 +286,8 @@ impl Task {
                 self.swarm.behaviour_mut().kad.set_mode(Some(mode));
             }
         }
+        self.hold_relays_by_tcp();
+        self.look_for_returned_relays();
         let relays = self.table.iter().any(|(id, peer)| peer.is_relay && !self.reach.reservations.contains_key(id));
         let room = self.reach.confirmed.is_empty() && self.reach.reservations.len() < MAX_RESERVATIONS;
         if relays && room && now >= self.reach.reserve_after && self.reserve() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::PortUse;
 use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::transport::{MemoryTransport, OptionalTransport, PortUse};
 use libp2p::core::upgrade::Version;
 use libp2p::swarm::behaviour::toggle::Toggle as Maybe;
 use libp2p::swarm::{
@@ -21,7 +21,7 @@ use libp2p::{
 };
 
 use super::gate::Gate;
-use super::{DhtMode, Limits, NetConfig, NetError, Toggle, Traffic, address, record, streams};
+use super::{Carrier, DhtMode, Limits, NetConfig, NetError, Toggle, Traffic, address, record, streams};
 
 /// Kith's nodes form their own DHT.
 pub(super) const DHT_PROTOCOL: StreamProtocol = StreamProtocol::new("/kith/kad/1");
@@ -31,10 +31,14 @@ const PROTOCOL_VERSION: &str = "/kith/1";
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A QUIC connection that is silent for this long is gone; shorter than the 15 s in which a call to a vanished peer ends.
-const QUIC_IDLE_MS: u32 = 10_000;
-const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// A call by relay that has only QUIC must have time left to be found another way.
+const QUIC_IDLE_MS: u32 = 6_000;
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Resolving, connecting and both handshakes.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A connection that nothing uses or keeps is closed then; sooner where many nodes share a machine.
+const IDLE: Duration = Duration::from_secs(60);
+const REHEARSED_IDLE: Duration = Duration::from_secs(5);
 const RELAY_RATE_INTERVAL: Duration = Duration::from_secs(10);
 const RELAY_RATE_BURST: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
 
@@ -109,6 +113,15 @@ fn assemble(config: &NetConfig, resolver: Resolver, traffic: &Traffic) -> Result
             dns::ResolverOpts::default(),
         ),
     };
+    let memory = match config.carrier {
+        Carrier::Sockets => OptionalTransport::none(),
+        Carrier::Memory => OptionalTransport::some(MemoryTransport::default()),
+    };
+    let memory = memory
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure.clone())
+        .multiplex(muxer.clone())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let (relayed, relay_client) = relay::client::new(id);
     let relayed = relayed
         .upgrade(Version::V1Lazy)
@@ -117,14 +130,23 @@ fn assemble(config: &NetConfig, resolver: Resolver, traffic: &Traffic) -> Result
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let traffic = traffic.clone();
     let counted = relayed
+        .or_transport(memory)
+        .map(|either, _| either.into_inner())
         .or_transport(named)
         .map(|either, _| either.into_inner())
         .map(move |(peer, muxer), endpoint| (peer, traffic.counted(&peer, muxer, &endpoint)));
 
-    let tuned = libp2p::swarm::Config::with_tokio_executor()
-        .with_idle_connection_timeout(Duration::from_secs(60))
-        .with_max_negotiating_inbound_streams(max_streams as usize)
-        .with_smart_dial();
+    let idle = match config.carrier {
+        Carrier::Sockets => IDLE,
+        Carrier::Memory => REHEARSED_IDLE,
+    };
+    let mut tuned = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(idle)
+        .with_max_negotiating_inbound_streams(max_streams as usize);
+    // It lets QUIC and TCP go ahead of anything else.
+    if config.carrier == Carrier::Sockets {
+        tuned = tuned.with_smart_dial();
+    }
     let behaviour = node(config, key, relay_client).map_err(|error| setup(&error))?;
     Ok(Swarm::new(TransportTimeout::new(counted, CONNECT_WITHIN).boxed(), behaviour, id, tuned))
 }
@@ -196,7 +218,7 @@ fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client
         relay_client,
         relay: relay.into(),
         upnp: (config.bind.is_none() && config.upnp == Toggle::On).then(upnp::tokio::Behaviour::default).into(),
-        streams: streams::Behaviour::default(),
+        streams: streams::Behaviour::new(config.carrier),
     })
 }
 

@@ -21,11 +21,12 @@ use super::book::Book;
 use super::dial::Attempt;
 use super::hello::{self, Hello};
 use super::listener::Listener;
-use super::peers::{Links, Peer, Table};
+use super::peers::{Companion, Links, Peer, Table};
 use super::publish::Publisher;
 use super::reach::Reach;
 use super::standing::{Standing, Tracker};
 use super::streams::{OpenError, Protocol};
+use super::suspects::Suspects;
 use super::swarm::Node;
 use super::ways::{self, DatagramFigures, Way};
 use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, Lookups, NetConfig, SecretKey, Stream, address, saved};
@@ -34,6 +35,8 @@ use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, Lookups, NetConfig, SecretKey, Stre
 /// a tunnel is worth little without one.
 const SIGNAL_PATIENCE: Duration = Duration::from_millis(250);
 const TUNNEL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a place at a relay waits for the relay's TCP connection.
+const COMPANION_PATIENCE: Duration = Duration::from_secs(2);
 /// Streams that may wait so at a time.
 const MAX_PARKED: usize = 64;
 /// Hellos being written and read at a time, all peers together.
@@ -109,6 +112,7 @@ pub(super) struct Task {
     pub contacts: mpsc::Sender<(KithId, Stream)>,
     pub chats: mpsc::Sender<(KithId, Stream)>,
     pub standing: Tracker,
+    pub suspects: Suspects,
     /// Hellos under way; each ends with what it has read, if it was reading.
     pub hellos: JoinSet<Option<(PeerId, Hello)>>,
     hello_order: hello::Order,
@@ -152,6 +156,7 @@ impl Task {
             contacts,
             chats,
             standing: Tracker::default(),
+            suspects: Suspects::default(),
             hellos: JoinSet::new(),
             hello_order: hello::Order { instance: rand::random(), sequence: 0 },
             name: config.name,
@@ -180,6 +185,7 @@ impl Task {
                 },
                 event = self.swarm.select_next_some() => self.event(event),
                 Some(read) = self.hellos.join_next() => self.hello_done(read.ok().flatten()),
+                Some(dead) = self.suspects.next() => self.asked_for_life(dead),
                 () = self.book.saved() => {}
                 changed = self.media_ports.changed(), if !media_gone => {
                     media_gone = changed.is_err();
@@ -280,6 +286,23 @@ impl Task {
     /// Dials TCP where a UDP connection leads, so that a call has something to fall back on. False when there is
     /// nothing to dial.
     pub fn dial_companion(&mut self, peer: PeerId) -> bool {
+        let dialed = self.try_companion(peer);
+        if let Some(entry) = self.table.get_mut(&peer) {
+            let until = Instant::now() + COMPANION_PATIENCE;
+            entry.companion = if dialed { Companion::Dialed(until) } else { Companion::Failed };
+        }
+        dialed
+    }
+
+    pub fn companion_failed(&mut self, peer: &PeerId) {
+        let entry = self.table.get_mut(peer).filter(|entry| matches!(entry.companion, Companion::Dialed(_)));
+        if let Some(entry) = entry {
+            entry.companion = Companion::Failed;
+            self.reach_changed();
+        }
+    }
+
+    fn try_companion(&mut self, peer: PeerId) -> bool {
         let Some(entry) = self.table.get(&peer) else { return false };
         let remotes = entry.connections.iter().filter_map(|connection| address::socket(&connection.address));
         let mut addresses: Vec<Multiaddr> = remotes.map(|remote| address::of_socket(remote)[1].clone()).collect();
@@ -371,6 +394,7 @@ impl Task {
         let now = Instant::now();
         self.listener.poll(&mut self.swarm, now);
         self.attempts_due(now);
+        self.suspects_due(now);
         self.reach_due(now);
         self.publish_due(now);
         self.blocks_due(now);
@@ -389,16 +413,24 @@ impl Task {
             Stale::No | Stale::Now => None,
         };
         let parked = self.parked.iter().map(|parked| parked.until).min();
-        let kept = [self.publisher.deadline(), self.blocks.deadline(), self.book.deadline()];
+        let kept = [self.publisher.deadline(), self.blocks.deadline(), self.book.deadline(), self.suspects.deadline()];
         let others = [self.listener.retry_at(), self.attempts_deadline(), self.reach.deadline(), rows];
         others.into_iter().chain(kept).flatten().chain(parked).min()
     }
 
-    /// A lookup of a peer is over, after so many requests.
-    pub fn looked_up(&self, requests: u32) {
+    /// A query about a peer is over, after so many requests.
+    pub fn query_over(&self, requests: u32) {
         self.published.lookups.send_modify(|lookups| {
-            lookups.done += 1;
+            lookups.queries += 1;
             lookups.requests += u64::from(requests);
+        });
+    }
+
+    /// The record of a peer that was looked for is there, after so many requests.
+    pub fn peer_found(&self, requests: u32) {
+        self.published.lookups.send_modify(|lookups| {
+            lookups.found += 1;
+            lookups.requests_until_found += u64::from(requests);
         });
     }
 

@@ -1,6 +1,8 @@
 //! Whole networks on loopback.
 
+mod apart;
 mod discovery;
+mod relays;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -20,21 +22,11 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 fn config(name: &str, port: u16) -> (NetConfig, watch::Sender<MediaPorts>) {
     let (media, media_ports) = watch::channel(MediaPorts { video: 1, audio: 2 });
     let config = NetConfig {
-        key: SecretKey::generate(),
-        bind: Some(Ipv4Addr::LOCALHOST.into()),
         port,
-        bootstrap: Vec::new(),
-        mdns: Toggle::Off,
-        upnp: Toggle::Off,
-        dht: DhtMode::Auto,
-        relay: Toggle::Off,
-        limits: Limits::default(),
-        data_dir: None,
         name: name.to_owned(),
         media_ports,
         offered: watch::channel(vec!["video".to_owned()]).1,
-        begin: Begin::Running,
-        taken_port: TakenPort::Wait,
+        ..NetConfig::local(SecretKey::generate())
     };
     (config, media)
 }

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
 use kith_common::ids::PeerId as KithId;
@@ -17,6 +18,9 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox};
 
 use super::address;
+
+/// Closing a connection first sends what waits, and a dead one takes nothing.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Bytes since the start of the daemon, or of the connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,7 +82,7 @@ impl Traffic {
     /// A connection whose bytes are counted.
     pub(super) fn counted(&self, peer: &PeerId, muxer: StreamMuxerBox, endpoint: &ConnectedPoint) -> StreamMuxerBox {
         let all = (!endpoint.is_relayed()).then(|| Arc::clone(&self.all));
-        StreamMuxerBox::new(Muxer { inner: muxer, count: Count { peer: self.of(peer), all } })
+        StreamMuxerBox::new(Muxer { inner: muxer, count: Count { peer: self.of(peer), all }, closing: None })
     }
 }
 
@@ -99,6 +103,8 @@ impl Count {
 struct Muxer {
     inner: StreamMuxerBox,
     count: Count,
+    /// Once it is being closed.
+    closing: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl StreamMuxer for Muxer {
@@ -116,7 +122,11 @@ impl StreamMuxer for Muxer {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        Pin::new(&mut self.inner).poll_close(cx)
+        if let Poll::Ready(closed) = Pin::new(&mut self.inner).poll_close(cx) {
+            return Poll::Ready(closed);
+        }
+        let closing = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(CLOSE_WITHIN)));
+        closing.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, io::Error>> {

@@ -5,7 +5,6 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Instant;
 
-use kith_core::listener::{Begin, TakenPort};
 use kith_store::Database;
 use tokio::sync::watch;
 
@@ -15,7 +14,7 @@ use crate::chat::{Chat, ChatParts};
 use crate::contacts::Contacts;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::media::{Media, MediaConfig};
-use crate::net::{DhtMode, Limits, Net, NetConfig, SecretKey, Toggle};
+use crate::net::{Net, NetConfig, SecretKey};
 use crate::services::{Services, Settings};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -31,23 +30,7 @@ pub async fn serve_with_memory(socket: &Path) -> anyhow::Result<(RpcThread, Rehe
     let media = MediaConfig { bind: Some(LOOPBACK), video_port: 0, audio_port: 0, ..MediaConfig::default() };
     let data = socket.parent().unwrap_or(socket);
     let (offers, offered) = watch::channel(Vec::new());
-    let config = NetConfig {
-        key: SecretKey::generate(),
-        bind: Some(LOOPBACK),
-        port: 0,
-        begin: Begin::Running,
-        taken_port: TakenPort::Wait,
-        bootstrap: Vec::new(),
-        mdns: Toggle::Off,
-        upnp: Toggle::Off,
-        dht: DhtMode::Client,
-        relay: Toggle::Off,
-        limits: Limits::default(),
-        data_dir: None,
-        name: "rehearsal".to_owned(),
-        media_ports: watch::channel(Default::default()).1,
-        offered,
-    };
+    let config = NetConfig { name: "rehearsal".to_owned(), offered, ..NetConfig::local(SecretKey::generate()) };
     let (net, _) = Net::start(config).await?;
     let (calls, rehearsal) = Rehearsal::start();
     let media = Media::start(media).await;

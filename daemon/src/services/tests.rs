@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use kith_common::failure::FailureKind;
 use kith_common::node::{ServiceInfo, ServiceState};
-use kith_core::listener::{Begin, TakenPort};
 use tokio::sync::watch;
 
 use super::{Services, Settings};
 use crate::media::{Media, MediaConfig};
-use crate::net::{DhtMode, Limits, Net, NetConfig, SecretKey, Toggle};
+use crate::net::{Net, NetConfig, SecretKey};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -39,21 +38,11 @@ async fn start(data: &Path, video_port: u16) -> Rig {
     .await;
     let (offers, offered) = watch::channel(Vec::new());
     let config = NetConfig {
-        key: SecretKey::generate(),
-        bind: Some(LOOPBACK),
         port: node.port,
         begin: node.begin,
-        taken_port: TakenPort::Wait,
-        bootstrap: Vec::new(),
-        mdns: Toggle::Off,
-        upnp: Toggle::Off,
-        dht: DhtMode::Client,
-        relay: Toggle::Off,
-        limits: Limits::default(),
-        data_dir: None,
-        name: "rig".to_owned(),
         media_ports: media.ports(),
         offered: offered.clone(),
+        ..NetConfig::local(SecretKey::generate())
     };
     let (net, _) = Net::start(config).await.expect("a network on loopback starts");
     let (switch, chat) = watch::channel(settings.wanted("chat", 0, &BTreeSet::new()).begin);

@@ -16,27 +16,44 @@ const FLOWING: f64 = 25.0;
 const WARM: f64 = 2.0;
 /// Seconds from the end of a path to sound by another.
 const BACK: f64 = 3.0;
+/// The same when a home has another address: its relay is dialed again, and the other side must notice.
+const MOVED: f64 = 10.0;
+/// Seconds of a call after which whatever lived by UDP has been given up, and a call without sound has ended.
+const OUTLIVED: f64 = 20.0;
+/// How the homes know the relay.
+const BY_TCP: &str = "tcp/9999";
+const BY_QUIC: &str = "udp/9999/quic-v1";
 
 struct Homes {
     net: Net,
-    _relay: Daemon,
+    relay: Daemon,
     ada: Daemon,
     ben: Daemon,
 }
 
 fn homes(nat_a: Nat, nat_b: Nat) -> Result<Option<Homes>> {
+    homes_via(BY_TCP, nat_a, nat_b, |_| Ok(()))
+}
+
+fn homes_via(
+    relay_at: &str,
+    nat_a: Nat,
+    nat_b: Nat,
+    prepare: impl FnOnce(&Net) -> Result<()>,
+) -> Result<Option<Homes>> {
     if let Some(reason) = Net::impossible() {
         skip(&reason);
         return Ok(None);
     }
     let net = Net::new(nat_a, nat_b)?;
+    prepare(&net)?;
     let at = |host: &str, flags: &[String]| Options {
         namespace: Some(net.name(host)),
         flags: flags.to_vec(),
         ..Options::default()
     };
     let relay = Daemon::with("relay", at("relay", &["--relay".into()]))?;
-    let bootstrap = ["--bootstrap".to_owned(), format!("/ip4/203.0.113.10/tcp/9999/p2p/{}", relay.peer)];
+    let bootstrap = ["--bootstrap".to_owned(), format!("/ip4/203.0.113.10/{relay_at}/p2p/{}", relay.peer)];
     let ada = Daemon::with("ada", at("hostA", &bootstrap))?;
     let ben = Daemon::with("ben", at("hostB", &bootstrap))?;
     // Ben can be called once the relay has reserved a place for him, which his ticket then names.
@@ -44,7 +61,7 @@ fn homes(nat_a: Nat, nat_b: Nat) -> Result<Option<Homes>> {
     while !ben.ask(&["id"])?["addresses"].to_string().contains("p2p-circuit") {
         ensure!(Instant::now() < end, "no relay address: {}\n{}", ben.ask(&["id"])?, ben.log());
     }
-    Ok(Some(Homes { net, _relay: relay, ada, ben }))
+    Ok(Some(Homes { net, relay, ada, ben }))
 }
 
 fn call(homes: &Homes) -> Result<(Lines, Lines)> {
@@ -138,5 +155,82 @@ fn two_homes_behind_symmetric_routers_talk_through_the_relay() -> Result<()> {
     stage(&mut caller, "active")?;
     let stats = stats_until(&mut caller, "any stats", SOON, |json| json["audio_received"].as_u64() > Some(50))?;
     ensure!(stats["path"] == "relayed" && stats["transport"] == "tcp", "{stats}");
+    Ok(())
+}
+
+/// Follows a call until it has gone on for that many seconds since `before`: sound must come at the end, and of all the
+/// time no more than `most` seconds may be made up or missing.
+fn goes_on(lines: &mut Lines, before: &Value, seconds: f64, most: f64) -> Result<Value> {
+    let begin = number(before, "duration_s")?;
+    let mut last = before.clone();
+    loop {
+        let stats = stats_until(lines, "more of the call", SOON, |_| true)?;
+        let passed = |name, since: &Value| Ok::<_, anyhow::Error>(number(&stats, name)? - number(since, name)?);
+        if number(&stats, "duration_s")? < begin + seconds {
+            last = stats;
+            continue;
+        }
+        let (all, packets) = (passed("duration_s", before)?, passed("audio_received", before)?);
+        let concealed = passed("audio_concealed_ms", before)? / 1000.0;
+        note(&format!("{all:.1} s went on with {packets:.0} packets of sound and {concealed:.2} s made up"));
+        ensure!(packets >= (all - most) * FLOWING && concealed < most, "{stats}");
+        let flows = passed("audio_received", &last)? >= passed("duration_s", &last)? * FLOWING;
+        ensure!(flows, "no sound at the end: {stats}");
+        return Ok(stats);
+    }
+}
+
+fn both_go_on(caller: &mut Lines, callee: &mut Lines, before: [Value; 2], most: f64) -> Result<[Value; 2]> {
+    let [of_caller, of_callee] = before;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| goes_on(callee, &of_callee, OUTLIVED, most).context("callee"));
+        let caller = goes_on(caller, &of_caller, OUTLIVED, most).context("caller");
+        Ok([caller?, other.join().expect("it returns its errors")?])
+    })
+}
+
+fn relayed_and_warm(json: &Value) -> bool {
+    json["path"] == "relayed" && json["duration_s"].as_f64() > Some(WARM)
+}
+
+#[test]
+fn a_call_through_a_relay_that_was_known_by_quic_outlives_udp() -> Result<()> {
+    let Some(homes) = homes_via(BY_QUIC, Nat::Symmetric, Nat::Symmetric, |_| Ok(()))? else { return Ok(()) };
+    let (mut caller, mut callee) = call(&homes)?;
+    stage(&mut caller, "active")?;
+    let before = [&mut caller, &mut callee].map(|lines| stats_until(lines, "relayed", SOON, relayed_and_warm));
+    let [of_caller, of_callee] = before;
+    homes.net.cut_udp("natA")?;
+    homes.net.cut_udp("natB")?;
+    both_go_on(&mut caller, &mut callee, [of_caller?, of_callee?], BACK)
+        .with_context(|| format!("{}\n{}", homes.ada.log(), homes.ben.log()))?;
+    homes.ada.ctl(&["hangup"])?;
+    ensure!(ended(&mut caller)?["reason"] == "local");
+    Ok(())
+}
+
+#[test]
+fn where_no_tcp_leads_to_the_relay_quic_does() -> Result<()> {
+    let no_tcp = |net: &Net| ["natA", "natB"].into_iter().try_for_each(|router| net.cut_tcp(router));
+    let Some(homes) = homes_via(BY_QUIC, Nat::Symmetric, Nat::Symmetric, no_tcp)? else { return Ok(()) };
+    let (mut caller, _callee) = call(&homes)?;
+    stage(&mut caller, "active")?;
+    let stats = stats_until(&mut caller, "sound", SOON, |json| json["audio_received"].as_u64() > Some(50))?;
+    ensure!(stats["path"] == "relayed", "{stats}");
+    Ok(())
+}
+
+#[test]
+fn a_caller_whose_address_changes_in_mid_call_keeps_the_call() -> Result<()> {
+    let Some(homes) = homes(Nat::Symmetric, Nat::Symmetric)? else { return Ok(()) };
+    let (mut caller, mut callee) = call(&homes)?;
+    stage(&mut caller, "active")?;
+    let before = [&mut caller, &mut callee].map(|lines| stats_until(lines, "relayed", SOON, relayed_and_warm));
+    let [of_caller, of_callee] = before;
+    homes.net.move_home("A")?;
+    both_go_on(&mut caller, &mut callee, [of_caller?, of_callee?], MOVED)
+        .with_context(|| format!("{}\n{}\n{}", homes.ada.log(), homes.ben.log(), homes.relay.log()))?;
+    homes.ada.ctl(&["hangup"])?;
+    ensure!(ended(&mut caller)?["reason"] == "local");
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use kith_common::node::PeerStatus;
 
+use super::rehearsal::Rehearsal;
 use super::*;
 
 fn address(net: &Net) -> Multiaddr {
@@ -191,4 +192,23 @@ async fn a_limit_on_connections_is_kept() {
     }
     let held = full.peers().borrow().iter().filter(|row| row.connected).count();
     assert!((1..=4).contains(&held), "{held} peers");
+}
+
+#[tokio::test]
+async fn a_newcomer_that_knows_one_of_twenty_nodes_finds_another_by_asking_a_few() {
+    const NODES: u64 = 20;
+    let network = soon("joining", Rehearsal::start(20, Carrier::Memory)).await.expect("a network in memory starts");
+    let found = soon("a lookup that finds the record", async {
+        // Records are out a moment after the nodes have met.
+        loop {
+            let outcome = network.look_for(17, 3).await.expect("lookups end");
+            if let (Some(found), Some(_)) = (outcome.found, outcome.connected) {
+                return (found.1, outcome);
+            }
+        }
+    });
+    let (until_found, outcome) = found.await;
+    assert_eq!(outcome.knew, 1, "{outcome:?}");
+    // Who is near, and the record: each asks a node once at most.
+    assert!((1..=NODES).contains(&until_found) && outcome.requests <= 2 * NODES, "{outcome:?}");
 }

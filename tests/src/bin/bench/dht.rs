@@ -1,24 +1,68 @@
-//! How long the network takes to say where a peer id is reached.
+//! How long the network takes to say where a peer id is reached, and what it has to be asked.
+
+use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::figure::Figure;
 use crate::small::printed;
 
-/// A person's circle, and what a few of them make together.
-const SIZES: [usize; 3] = [20, 50, 100];
+/// A person's circle, over the sockets that daemons have.
+const CIRCLE: usize = 20;
+/// Networks without sockets, for what a lookup takes as they grow. `KITH_DHT_NODES=1000` adds a larger one.
+const SIZES: [usize; 4] = [20, 50, 100, 200];
 
 pub fn resolve() -> Result<Vec<Figure>> {
-    let mut figures = Vec::new();
-    for nodes in SIZES {
-        let measured = printed("kith-dht-bench", &[&nodes.to_string()])?;
-        let field = |name: &str| measured[name].as_f64().with_context(|| format!("no {name} in {measured}"));
-        let p95 = Figure::new(format!("{nodes} nodes: resolved p95"), field("resolve_ms_p95")?, "ms");
-        figures.push(if nodes == SIZES[0] { p95.at_most(500.0) } else { p95 });
-        figures.push(Figure::new(format!("{nodes} nodes: not found"), field("failed")?, "of 100").at_most(0.0));
-        if let Some(requests) = measured["requests_per_lookup"].as_f64() {
-            figures.push(Figure::new(format!("{nodes} nodes: requests"), requests, "a lookup"));
-        }
+    let circle = printed("kith-dht-bench", &[&CIRCLE.to_string()])?;
+    let of_circle = |name: &str| field(&circle, name);
+    let mut figures = vec![
+        Figure::new("20 nodes: record found p50", of_circle("record_ms_p50")?, "ms"),
+        Figure::new("20 nodes: record found p95", of_circle("record_ms_p95")?, "ms").at_most(500.0),
+        Figure::new("20 nodes: connected by id p95", of_circle("connected_ms_p95")?, "ms"),
+        Figure::new("20 nodes: not found", of_circle("no_record")?, "of 100").at_most(0.0),
+        Figure::new("20 nodes: found without asking", of_circle("asked_nobody")?, "of 100").at_most(0.0),
+        Figure::new("20 nodes: known to who asks", of_circle("knew_before_most")?, "at most").at_most(1.0),
+        Figure::new("20 nodes: requests until the record", of_circle("requests_until_record")?, "a lookup"),
+    ];
+    let larger = std::env::var("KITH_DHT_NODES").ok();
+    let larger = larger.map(|text| text.parse().context("KITH_DHT_NODES is a number")).transpose()?;
+    let mut rows = Vec::new();
+    for nodes in SIZES.into_iter().chain(larger) {
+        let measured = printed("kith-dht-bench", &["--memory", &nodes.to_string()])?;
+        let failed = field(&measured, "not_connected")?;
+        figures.push(Figure::new(format!("{nodes} nodes in memory: not connected"), failed, "of 100").at_most(0.0));
+        rows.push((nodes, measured));
     }
+    figures.push(Figure::table(table(&rows)?));
     Ok(figures)
+}
+
+fn field(measured: &Value, name: &str) -> Result<f64> {
+    measured[name].as_f64().with_context(|| format!("no {name} in {measured}"))
+}
+
+/// By the number of nodes, in this process's memory: means of 100 lookups.
+fn table(rows: &[(usize, Value)]) -> Result<String> {
+    let mut text = String::from(
+        "| nodes | log2 n | requests until the record, mean | p95 | requests in all, mean | record found p50 | p95 \
+         | connected p50 | p95 | no record |\n|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for (nodes, measured) in rows {
+        let of = |name: &str| field(measured, name);
+        writeln!(
+            text,
+            "| {nodes} | {:.1} | {:.1} | {:.0} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.0} of 100 |",
+            (*nodes as f64).log2(),
+            of("requests_until_record")?,
+            of("requests_until_record_p95")?,
+            of("requests")?,
+            of("record_ms_p50")?,
+            of("record_ms_p95")?,
+            of("connected_ms_p50")?,
+            of("connected_ms_p95")?,
+            of("no_record")?,
+        )?;
+    }
+    Ok(text)
 }

@@ -29,7 +29,11 @@ const ROWS: &[Row] = &[
     ("call-drop", "2 Mb/s falling to 500 kb/s", calls::call_drop),
     ("start", "accept to first picture and first sound, 20 calls", calls::start),
     ("rpc", "720p pictures over the Unix socket, 30 a second each way", small::rpc),
-    ("dht", "a peer id resolved through the DHT: 20, 50 and 100 nodes in one process", dht::resolve),
+    (
+        "dht",
+        "a newcomer finds a peer id: 20 nodes on loopback, 20 to 200 in memory; KITH_DHT_NODES=1000 for more",
+        dht::resolve,
+    ),
     ("idle", "a daemon with nothing to do, 20 s", small::idle),
     ("idle-50", "a daemon with 50 connected peers and nothing to do, 20 s", peers::idle_50),
     ("reconnect", "killed, restarted, connected again, 10 times", peers::reconnect),
