@@ -54,7 +54,7 @@ impl Chatting {
 
     /// Lets the daemon answer everything that was asked, and the window look at what came.
     fn settle(&mut self) {
-        for _ in 0..40 {
+        for round in 0..40 {
             let asked = self.window.asked();
             let before = asked.len();
             for command in asked {
@@ -64,26 +64,25 @@ impl Chatting {
                 self.window.hear(Event::News(job, news));
                 events.into_iter().for_each(|event| self.window.hear(event));
             }
-            if !self.redraw() && before == 0 {
+            self.redraw();
+            if before == 0 && round > 0 {
                 return;
             }
         }
         panic!("it does not come to rest");
     }
 
-    /// As the window does before it draws. Whether something came of it.
-    fn redraw(&mut self) -> bool {
-        self.happens([Happening::Window(iced::window::Event::RedrawRequested(Instant::now()))])
+    /// As the window does before it draws.
+    fn redraw(&mut self) {
+        self.happens([Happening::Window(iced::window::Event::RedrawRequested(Instant::now()))]);
     }
 
-    fn happens<const N: usize>(&mut self, events: [Happening; N]) -> bool {
+    fn happens<const N: usize>(&mut self, events: [Happening; N]) {
         let mut ui = self.window.simulator();
         ui.point_at(iced::Point::new(800.0, 350.0));
         let _ = ui.simulate(events);
         let messages: Vec<_> = ui.into_messages().collect();
-        let any = !messages.is_empty();
         messages.into_iter().for_each(|message| drop(self.window.app.update(message)));
-        any
     }
 
     fn say(&mut self, message: screen::Message) {
@@ -202,7 +201,7 @@ fn what_is_written_is_sent_with_enter_appears_and_comes_to_be_read() {
         said.expect("it appears").state
     };
     assert_eq!(state(&chatting), MessageState::Queued);
-    assert!(chatting.shows("How are you?") && chatting.shows("Message Ada Lovelace") || chatting.shows("How are you?"));
+    assert!(chatting.shows("How are you?"));
     for expected in [MessageState::Sent, MessageState::Delivered, MessageState::Read] {
         chatting.second();
         assert_eq!(state(&chatting), expected);
@@ -391,7 +390,7 @@ fn scroll(chatting: &mut Chatting, event: Happening) {
     let first = chatting.thread().sight.map_or(0, |sight| sight.first);
     let above = chatting.thread().messages[first.saturating_sub(12)].position;
     chatting.say(screen::Message::GoTo(above));
-    let _ = chatting.happens([event]);
+    chatting.happens([event]);
     chatting.settle();
 }
 
