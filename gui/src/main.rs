@@ -112,7 +112,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             true => (Hardware::None, Memory::none(), None),
             false => (Hardware::Real, Memory::beside(&config.socket), notify::memory()),
         };
-        let (mut app, notices, bell) = App::new(Parts { commander, hardware, memory, notifier: Notifier::desktop(), choices });
+        let (mut app, notices, bell) =
+            App::new(Parts { commander, hardware, memory, notifier: Notifier::desktop(), choices });
         app.place = place;
         let events = match arguments.mock {
             true => mock::link(commands, app.remote.clone()),

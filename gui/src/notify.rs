@@ -134,7 +134,8 @@ pub fn emoji_font() -> bool {
     *FOUND.get_or_init(|| {
         let home = std::env::home_dir().unwrap_or_default();
         let data = std::env::var_os("XDG_DATA_HOME").map_or_else(|| home.join(".local/share"), PathBuf::from);
-        let folders = ["/usr/share/fonts".into(), "/usr/local/share/fonts".into(), data.join("fonts"), home.join(".fonts")];
+        let folders =
+            ["/usr/share/fonts".into(), "/usr/local/share/fonts".into(), data.join("fonts"), home.join(".fonts")];
         folders.iter().any(|folder| has_emoji(folder, DEPTH))
     })
 }

@@ -252,11 +252,7 @@ pub fn editor(_: &Theme, status: text_editor::Status) -> text_editor::Style {
 /// A message; one that was looked for has an edge.
 pub fn bubble(colour: Color, sought: Chosen) -> impl Fn(&Theme) -> container::Style {
     move |_| container::Style {
-        border: Border {
-            color: FAIR,
-            width: if sought == Chosen::Yes { 1.5 } else { 0.0 },
-            radius: 13.0.into(),
-        },
+        border: Border { color: FAIR, width: if sought == Chosen::Yes { 1.5 } else { 0.0 }, radius: 13.0.into() },
         ..filled(colour, 13.0)
     }
 }

@@ -116,10 +116,13 @@ impl App {
             CallKind::Video => "wants a video call",
             CallKind::Voice => "wants a voice call",
         };
-        let title = info.peer.map_or_else(|| words::peer(info), |peer| match self.chat.contact(peer) {
-            Some(_) => self.chat.name_of(peer),
-            None => words::peer(info),
-        });
+        let title = info.peer.map_or_else(
+            || words::peer(info),
+            |peer| match self.chat.contact(peer) {
+                Some(_) => self.chat.name_of(peer),
+                None => words::peer(info),
+            },
+        );
         self.notifier.tell(Note { title, text: text.into(), hidden: "Somebody calls" }, self.chat.telling);
     }
 

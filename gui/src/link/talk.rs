@@ -34,7 +34,11 @@ pub enum Span {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Talk {
     /// As a person types it: ticket, peer id or address; a name for it, and a word with the request.
-    Add { target: String, name: String, text: String },
+    Add {
+        target: String,
+        name: String,
+        text: String,
+    },
     Remove(PeerId),
     Change(PeerId, ContactChange),
     Trust(PeerId, Right, Trust),

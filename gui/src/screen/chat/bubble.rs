@@ -33,16 +33,14 @@ impl Chat {
         let Some(thread) = &self.thread else { return space().into() };
         let Some(message) = thread.messages.get(at) else { return space().into() };
         let before = at.checked_sub(1).and_then(|at| thread.messages.get(at));
-        let new_day = before
-            .is_none_or(|before| say::date(before.stored_unix_ms) != say::date(message.stored_unix_ms));
+        let new_day = before.is_none_or(|before| say::date(before.stored_unix_ms) != say::date(message.stored_unix_ms));
         let new_line = thread.new_from == Some(message.position);
         let first = new_day || new_line || before.is_none_or(|before| !goes_on(before, message));
         let mut page = column![].padding([if first { 7 } else { 1 }, 18]).spacing(5).width(Fill);
         if new_day {
             let day = muted(say::day(message.stored_unix_ms, now)).size(theme::TINY);
-            page = page.push(
-                container(container(day).padding([4, 12]).style(theme::raised)).center_x(Fill).padding([6, 0]),
-            );
+            page = page
+                .push(container(container(day).padding([4, 12]).style(theme::raised)).center_x(Fill).padding([6, 0]));
         }
         if new_line {
             page = page.push(new_messages());
@@ -165,9 +163,8 @@ impl Chat {
         }
         for emoji in PICKS.iter().take(REACTIONS) {
             let pick = button(text(*emoji).size(15).shaping(text::Shaping::Advanced)).padding([5, 6]);
-            deeds = deeds.push(
-                pick.on_press(Message::React(id, (*emoji).to_owned(), Switch::On)).style(theme::quiet_button),
-            );
+            deeds = deeds
+                .push(pick.on_press(Message::React(id, (*emoji).to_owned(), Switch::On)).style(theme::quiet_button));
         }
         deeds = deeds.push(small(Icon::Reply, "Answer", Message::Reply(id)));
         deeds = deeds.push(small(Icon::Copy, "Copy the text", Message::Copy(message.text.clone())));

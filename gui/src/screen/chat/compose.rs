@@ -21,8 +21,8 @@ const FILE_SCHEME: &str = "kithfile:";
 
 /// Emoji that can be picked; any other can be typed or pasted.
 pub const PICKS: [&str; 32] = [
-    "👍", "👎", "❤️", "😂", "😀", "😉", "😊", "😍", "🤔", "😮", "😢", "😭", "😡", "🙏", "👏", "💪", "🎉", "🔥", "✨", "✅",
-    "❌", "❓", "👀", "🚀", "☕", "🍰", "🐛", "📎", "📷", "🎵", "🌍", "🌈",
+    "👍", "👎", "❤️", "😂", "😀", "😉", "😊", "😍", "🤔", "😮", "😢", "😭", "😡", "🙏", "👏", "💪", "🎉", "🔥", "✨",
+    "✅", "❌", "❓", "👀", "🚀", "☕", "🍰", "🐛", "📎", "📷", "🎵", "🌍", "🌈",
 ];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,7 +145,8 @@ impl Composer {
                 page = page.push(purpose(Icon::Reply, format!("Answering {who}"), what.clone()));
             }
             Purpose::Edit(_) => {
-                page = page.push(purpose(Icon::Pencil, "Changing your message".into(), "Esc leaves it as it is".into()));
+                page =
+                    page.push(purpose(Icon::Pencil, "Changing your message".into(), "Esc leaves it as it is".into()));
             }
         }
         for (at, file) in self.attachments.iter().enumerate() {
@@ -154,8 +155,8 @@ impl Composer {
                 container(text(file.name.as_str()).size(13).wrapping(text::Wrapping::None)).clip(true).width(Fill),
                 small(Icon::X, "Take it off", Message::Detach(at))
             ];
-            page = page
-                .push(container(line.spacing(9).align_y(Alignment::Center)).padding([2, 10]).style(theme::raised));
+            page =
+                page.push(container(line.spacing(9).align_y(Alignment::Center)).padding([2, 10]).style(theme::raised));
         }
         if self.picking == Picking::Yes {
             page = page.push(picker(has_emoji));
@@ -175,27 +176,22 @@ impl Composer {
             .key_binding(binding)
             .padding([10, 12])
             .size(theme::BODY)
-            .min_height(42.0)
-            .max_height(150.0)
+            .min_height(22.0)
+            .max_height(140.0)
             .style(theme::editor);
         let ready = !self.is_empty() && !long;
         let send = button(container(icon(Icon::SendHorizontal, 18.0)).center(42.0))
             .padding(0)
             .on_press_maybe(ready.then_some(Message::Send))
             .style(theme::filled_button(theme::ACCENT, 10.0));
-        page.push(
-            row![small(Icon::Smile, "Emoji", Message::Pick), editor, send].spacing(8).align_y(Alignment::End),
-        )
-        .into()
+        page.push(row![small(Icon::Smile, "Emoji", Message::Pick), editor, send].spacing(8).align_y(Alignment::End))
+            .into()
     }
 }
 
 fn purpose<'a>(symbol: Icon, title: String, what: String) -> Element<'a, Message> {
-    let words = column![
-        text(title).size(theme::SMALL).color(theme::LINK),
-        muted(what).wrapping(text::Wrapping::None)
-    ]
-    .spacing(2);
+    let words = column![text(title).size(theme::SMALL).color(theme::LINK), muted(what).wrapping(text::Wrapping::None)]
+        .spacing(2);
     let line = row![
         icon(symbol, 15.0).color(theme::LINK),
         container(words).clip(true).width(Fill),
@@ -238,7 +234,9 @@ fn binding(press: KeyPress) -> Option<Binding<Message>> {
         Key::Named(Named::ArrowUp) if matches!(press.status, text_editor::Status::Focused { .. }) && command => {
             Some(Binding::Custom(Message::EditLast))
         }
-        Key::Character(_) if command && !matches!(press.key.to_latin(press.physical_key), Some('c' | 'x' | 'v' | 'a')) => {
+        Key::Character(_)
+            if command && !matches!(press.key.to_latin(press.physical_key), Some('c' | 'x' | 'v' | 'a')) =>
+        {
             None
         }
         _ => Binding::from_key_press(press),
@@ -261,11 +259,9 @@ pub fn card<'a>(file: &'a Attachment, ground: iced::Color) -> Element<'a, Messag
     let size = if file.size_bytes == 0 { String::new() } else { bytes(file.size_bytes) };
     let about = if size.is_empty() { "File".to_owned() } else { format!("File · {size}") };
     let name = say::one_line(&file.name);
-    let words = column![
-        text(name).size(13).wrapping(text::Wrapping::None),
-        text(about).size(theme::TINY).color(ground)
-    ]
-    .spacing(2);
+    let words =
+        column![text(name).size(13).wrapping(text::Wrapping::None), text(about).size(theme::TINY).color(ground)]
+            .spacing(2);
     let line = row![
         icon(Icon::File, 22.0).color(theme::LINK),
         container(words).max_width(250).clip(true),

@@ -200,8 +200,7 @@ impl Chat {
                     return Wish::Nothing;
                 }
                 add.working = true;
-                let talk =
-                    Talk::Add { target, name: add.name.trim().to_owned(), text: add.text.trim().to_owned() };
+                let talk = Talk::Add { target, name: add.name.trim().to_owned(), text: add.text.trim().to_owned() };
                 return self.start(Job::next(), Asked::Dialog, talk);
             }
             (Dialog::Group(group), Message::Title(title)) => group.title = shortened(title, MAX_TITLE_CHARS),

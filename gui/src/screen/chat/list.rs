@@ -201,10 +201,9 @@ fn asks(request: &ContactRequest) -> Element<'_, Message> {
 fn line<'a>(entry: Entry<'a>, open: Option<ConversationId>, now: i64, draft: bool) -> Element<'a, Message> {
     let key = entry.id.to_string();
     let face: Element<'a, Message> = match entry.id {
-        ConversationId::Group(_) => container(icon(Icon::UsersRound, 17.0))
-            .center(FACE)
-            .style(theme::disc(theme::person(&key), FACE))
-            .into(),
+        ConversationId::Group(_) => {
+            container(icon(Icon::UsersRound, 17.0)).center(FACE).style(theme::disc(theme::person(&key), FACE)).into()
+        }
         ConversationId::Peer(_) => face(&entry.name, &key, entry.colour, FACE, entry.here),
     };
     let when = entry.last.map(|last| say::when(last.stored_unix_ms, now)).unwrap_or_default();

@@ -28,9 +28,8 @@ impl Chat {
         if let Some(trouble) = &self.trouble {
             let (sentence, advice) = words::node::failure(trouble);
             let told = notice(Icon::CircleAlert, theme::POOR, sentence, advice);
-            below = below.push(
-                row![told, small(Icon::X, "Dismiss", Message::Dismiss)].spacing(4).align_y(Alignment::Center),
-            );
+            below = below
+                .push(row![told, small(Icon::X, "Dismiss", Message::Dismiss)].spacing(4).align_y(Alignment::Center));
         }
         if let Some(id) = self.deleting {
             let ask = row![
@@ -39,9 +38,7 @@ impl Chat {
                 compact(Icon::X, "Keep", theme::CONTROL, Some(Message::Keep))
             ];
             below = below.push(
-                container(ask.spacing(8).align_y(Alignment::Center))
-                    .padding([8, 12])
-                    .style(theme::notice(theme::POOR)),
+                container(ask.spacing(8).align_y(Alignment::Center)).padding([8, 12]).style(theme::notice(theme::POOR)),
             );
         }
         page.push(below.push(self.writing(thread))).into()
@@ -72,9 +69,11 @@ impl Chat {
         let (face, about): (Element<'_, Message>, Element<'_, Message>) = match thread.id {
             ConversationId::Peer(peer) => {
                 let contact = self.contact(peer);
-                deeds = deeds
-                    .push(small(Icon::Phone, "Voice call", Message::Call(peer, CallKind::Voice)))
-                    .push(small(Icon::Video, "Video call", Message::Call(peer, CallKind::Video)));
+                deeds = deeds.push(small(Icon::Phone, "Voice call", Message::Call(peer, CallKind::Voice))).push(small(
+                    Icon::Video,
+                    "Video call",
+                    Message::Call(peer, CallKind::Video),
+                ));
                 let here = contact.map(|contact| contact.presence);
                 let colour = contact.map_or(0, |contact| contact.colour);
                 let face = face(&name, &key, colour, 40.0, here);
@@ -84,15 +83,16 @@ impl Chat {
                 let members = self.conversation(thread.id).map_or(&[][..], |conversation| &conversation.members);
                 let mut names: Vec<String> = members.iter().map(|peer| self.name_of(*peer)).collect();
                 names.sort();
-                let face = container(icon(Icon::UsersRound, 18.0))
-                    .center(40)
-                    .style(theme::disc(theme::person(&key), 40.0));
+                let face =
+                    container(icon(Icon::UsersRound, 18.0)).center(40).style(theme::disc(theme::person(&key), 40.0));
                 (face.into(), muted(names.join(", ")).wrapping(text::Wrapping::None).into())
             }
         };
-        deeds = deeds
-            .push(small(Icon::Search, "Search here (Ctrl+F)", Message::Find))
-            .push(small(Icon::EllipsisVertical, "About, trust and settings", Message::ShowAbout));
+        deeds = deeds.push(small(Icon::Search, "Search here (Ctrl+F)", Message::Find)).push(small(
+            Icon::EllipsisVertical,
+            "About, trust and settings",
+            Message::ShowAbout,
+        ));
         let who = column![text(name).size(theme::HEAD).font(theme::STRONG).wrapping(text::Wrapping::None), about];
         row![face, container(who.spacing(2)).clip(true).width(Fill), deeds]
             .spacing(12)
@@ -122,7 +122,11 @@ impl Chat {
             small(Icon::ChevronDown, "Newer", Message::FindStep(-1)),
             small(Icon::X, "Close (Esc)", Message::Escape)
         ];
-        Some(container(line.spacing(6).align_y(Alignment::Center)).padding(iced::padding::all(10).top(0).left(16)).into())
+        Some(
+            container(line.spacing(6).align_y(Alignment::Center))
+                .padding(iced::padding::all(10).top(0).left(16))
+                .into(),
+        )
     }
 
     fn messages<'a>(&'a self, thread: &'a Thread, now: i64) -> Element<'a, Message> {
@@ -130,8 +134,10 @@ impl Chat {
             let words = if thread.loading() {
                 "Loading…".to_owned()
             } else {
-                format!("Nothing has been said yet. What you write waits here until {} can be reached.",
-                    self.title_of(thread.id))
+                format!(
+                    "Nothing has been said yet. What you write waits here until {} can be reached.",
+                    self.title_of(thread.id)
+                )
             };
             return container(muted(words).align_x(Alignment::Center)).center(Fill).padding(30).into();
         }
@@ -178,7 +184,8 @@ fn person(contact: Option<&Contact>, now: i64) -> Element<'_, Message> {
 }
 
 fn nothing<'a>() -> Element<'a, Message> {
-    let empty = column![
+    let empty =
+        column![
         icon(Icon::MessagesSquare, 34.0).color(theme::OFF),
         text("Choose a conversation").size(theme::BODY),
         muted("Ctrl+K finds people and messages. What you write goes from your machine to theirs, and is kept on both.")
