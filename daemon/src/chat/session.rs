@@ -34,6 +34,7 @@ const OUTLET: usize = 64;
 /// What all sessions have.
 #[derive(Clone)]
 pub(super) struct Shared {
+    pub own: PeerId,
     pub db: Database,
     pub ledger: watch::Receiver<Arc<Ledger>>,
     pub service: watch::Receiver<Begin>,
@@ -319,7 +320,7 @@ impl Session {
             // The second hello of a stream has nothing to say.
             Frame::Hello(_) | Frame::Unknown => {}
             _ if !self.greeted => return Err(End::Broken("the peer did not say hello first")),
-            Frame::Entry(entry) => match self.inbox.handle_entry(entry.place, entry.sequence, now) {
+            Frame::Entry(entry) => match self.place(&entry, now) {
                 Taken::Next => match self.refusal(&entry) {
                     None => news.entries.push(entry),
                     Some(why) => self.refuse(entry.place, entry.sequence, why)?,
@@ -380,6 +381,16 @@ impl Session {
             let (outlet, frames) = mpsc::channel(OUTLET);
             self.outlet = Some(frames);
             sealer.linked(self.peer, &hello.identity_key, outlet);
+        }
+    }
+
+    fn place(&mut self, entry: &Entry, now: Instant) -> Taken {
+        let begin = (self.shared.own, entry.sequence);
+        match (entry.place, &entry.body) {
+            (Place::Group(_), Body::Group { members, .. }) if members.contains(&begin) => {
+                self.inbox.handle_begin(entry.place, entry.sequence, now)
+            }
+            _ => self.inbox.handle_entry(entry.place, entry.sequence, now),
         }
     }
 

@@ -61,7 +61,7 @@ impl<N: Network> Task<N> {
         Self {
             book: Book::new(own),
             net,
-            shared: Shared { db, ledger, service, sealer },
+            shared: Shared { own, db, ledger, service, sealer },
             incoming,
             links: BTreeMap::new(),
             tasks: JoinSet::new(),

@@ -25,6 +25,13 @@ pub enum Taken {
     Gap,
 }
 
+/// By how much the numbers of a place may rise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    One,
+    Any,
+}
+
 /// One stream's part; see the module.
 #[derive(Debug)]
 pub struct Inbox<P> {
@@ -53,6 +60,15 @@ impl<P: Copy + Ord> Inbox<P> {
     }
 
     pub fn handle_entry(&mut self, place: P, number: u64, now: Instant) -> Taken {
+        self.take(place, number, Step::One, now)
+    }
+
+    /// An entry with which the author's numbers begin for this node, or begin again: those before it are for others.
+    pub fn handle_begin(&mut self, place: P, number: u64, now: Instant) -> Taken {
+        self.take(place, number, Step::Any, now)
+    }
+
+    fn take(&mut self, place: P, number: u64, step: Step, now: Instant) -> Taken {
         self.spent_until = Some(self.spent_until.unwrap_or(now).max(now) + INTERVAL);
         if let Some(from) = self.refused.get(&place) {
             if number > *from {
@@ -68,7 +84,7 @@ impl<P: Copy + Ord> Inbox<P> {
                 self.say.insert(place);
                 Taken::Skip
             }
-            Some(last) if number > last + 1 => Taken::Gap,
+            Some(last) if number > last + 1 && step == Step::One => Taken::Gap,
             _ if number == 0 || number > MAX_NUMBER => Taken::Gap,
             _ => {
                 self.taken.entry(place).or_insert((number, number)).1 = number;

@@ -339,6 +339,19 @@ fn a_peer_that_sends_without_end_is_read_at_a_pace() {
     assert_eq!(inbox.poll_pace(next), None);
 }
 
+#[test]
+fn numbers_that_begin_again_for_a_member_leave_no_gap_and_nothing_else_does() {
+    let now = Instant::now();
+    let mut inbox = Inbox::new([(0u8, 10)]);
+    assert_eq!(inbox.handle_entry(0, 15, now), Taken::Gap);
+    assert_eq!(inbox.handle_begin(0, 15, now), Taken::Next);
+    assert_eq!(inbox.handle_entry(0, 16, now), Taken::Next);
+    assert_eq!(inbox.handle_begin(0, 12, now), Taken::Skip);
+    assert!(inbox.handle_stored([(0, 16)]));
+    assert_eq!((inbox.poll_say(), inbox.poll_say()), (Some((0, 16)), None));
+    assert_eq!(inbox.handle_begin(1, u64::MAX, now), Taken::Gap, "there must be room to count on");
+}
+
 // ---- who opens
 
 fn peer(n: u8) -> PeerId {

@@ -172,6 +172,14 @@ async fn a_group_of_three_reaches_a_member_that_was_away_and_strangers_within_it
     cem.until_conversation("the new title", |conversation| conversation.title == "Hikes").await;
     ada.chat.change_group("Hikes", GroupChange::Remove(vec!["Ben".into()])).await.expect("it is hers");
     ben.until_conversation("he is out", |conversation| conversation.left).await;
+    // What was said without him is not for him, and the numbers go on where he comes back.
+    ada.say("Hikes", "without ben").await;
+    ada.chat.change_group("Hikes", GroupChange::Add(vec!["Ben".into()])).await.expect("it is hers");
+    ben.until_conversation("he is in again", |conversation| conversation.title == "Hikes" && !conversation.left).await;
+    ada.say("Hikes", "welcome back").await;
+    let seen = |messages: &[Message]| messages.iter().any(|message| message.text == "welcome back");
+    let history = ben.until(group.id, "a message again", seen).await;
+    assert!(!texts(&history).contains(&"without ben"));
 }
 
 #[tokio::test]
