@@ -72,7 +72,7 @@ impl Thread {
             unread: if hit.is_some() { 0 } else { unread },
             marked: 0,
             selected: None,
-            sought: None,
+            sought: hit,
             find: None,
             jump: Some((job, hit)),
             late: Vec::new(),
