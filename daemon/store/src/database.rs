@@ -217,11 +217,14 @@ fn tell(store: &Store, newest: &watch::Sender<u64>) {
     }
 }
 
-/// While nothing else is to be done: rows of deleted conversations go, pieces of the index are merged, and deleted text leaves the
+/// While nothing else is to be done: what is deleted goes, pieces of the index are merged, and deleted text leaves the
 /// write-ahead log.
 fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, newest: &watch::Sender<u64>) {
     let erase = |store: &mut Store| -> Result<bool> {
-        Ok(store.has_erased()? && store.atomically(|store| store.erase_some(ERASE_AT_ONCE)).is_ok())
+        match store.expiring.take() {
+            Some(now) => Ok(store.expire(now)? > 0),
+            None => Ok(store.has_erased()? && store.atomically(|store| store.erase_some(ERASE_AT_ONCE)).is_ok()),
+        }
     };
     while jobs.is_empty() {
         match erase(store) {

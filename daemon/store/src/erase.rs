@@ -23,8 +23,8 @@ impl Store {
         })
     }
 
-    /// Deletes some of the messages that are older than their conversation keeps them, and of those in deleted conversations. How many: to
-    /// be called again until there are none. Own messages that still wait for their receivers stay.
+    /// Deletes some of the messages that are older than their conversation keeps them, and of those in deleted conversations. How many; the
+    /// others go while nothing else is to be done. Own messages that still wait for their receivers stay.
     pub fn expire(&mut self, now_unix_ms: i64) -> Result<u64> {
         self.atomically(|store| {
             let kept: Vec<(i64, i64)> = store.rows(
@@ -50,6 +50,8 @@ impl Store {
             if gone < ERASE_AT_ONCE {
                 gone += store.erase_some(ERASE_AT_ONCE - gone)?;
             }
+            // Whoever asks is not kept waiting for all of them: see `Database`.
+            store.expiring.set((gone >= ERASE_AT_ONCE).then_some(now_unix_ms));
             Ok(gone as u64)
         })
     }

@@ -176,11 +176,13 @@ impl Store {
 
     pub(crate) fn member_left(&self, talk: &Talk, peer: PeerId, now: i64) -> Result<()> {
         let said: i64 = self.value("SELECT said FROM conversation WHERE key = ?", [talk.key])?;
-        self.part(talk.key, peer, said)?;
         if talk.maker == Some(self.own) && talk.gone == HERE {
-            // Otherwise a member that hears an older word of ours after this would take the peer for one.
+            // Whoever hears an older word of ours only now must not take the peer for a member; it itself might, if it was added anew
+            // before this.
+            self.part(talk.key, peer, said + 1)?;
             return self.tell_group(talk, now);
         }
+        self.part(talk.key, peer, said)?;
         self.update_states(talk.key)?;
         self.touch(talk.key)
     }

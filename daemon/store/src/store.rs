@@ -28,6 +28,8 @@ pub struct Store {
     pub(crate) own: PeerId,
     /// Text was deleted: the write-ahead log still has it until the next checkpoint.
     pub(crate) scrub: Cell<bool>,
+    /// More messages are too old at this time than went at once.
+    pub(crate) expiring: Cell<Option<i64>>,
     /// Why the transaction that is open for others as well was undone.
     pub(crate) undone: Cell<Option<StoreError>>,
     path: Option<PathBuf>,
@@ -82,7 +84,7 @@ impl Store {
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA trusted_schema = OFF;"
         ))?;
-        Ok(Self { conn, own, scrub: Cell::new(false), undone: Cell::new(None), path: None })
+        Ok(Self { conn, own, scrub: Cell::new(false), expiring: Cell::new(None), undone: Cell::new(None), path: None })
     }
 
     pub fn own(&self) -> PeerId {

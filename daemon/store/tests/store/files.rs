@@ -90,7 +90,7 @@ async fn a_file_that_was_cut_off_gives_what_is_left() {
     filled(dir.path(), 5_000).await;
     let path = dir.path().join("kith.db");
     let length = std::fs::metadata(&path).unwrap().len();
-    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 4).unwrap();
     let (database, repair) = open(dir.path()).await;
     let repair = repair.expect("a shorter file is noticed without a full check");
     assert!(repair.incomplete.contains(&"message".to_owned()), "{}", repair.sentence());
