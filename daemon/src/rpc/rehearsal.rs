@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Instant;
 
+use kith_core::listener::Begin;
 use kith_store::Database;
 use tokio::sync::watch;
 
