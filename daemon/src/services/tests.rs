@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kith_common::failure::FailureKind;
 use kith_common::node::{ServiceInfo, ServiceState};
+use kith_core::listener::Begin;
 use tokio::sync::watch;
 
 use super::{Services, Settings};
