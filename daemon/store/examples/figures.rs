@@ -155,9 +155,15 @@ async fn main() -> Result<(), Failure> {
 
     // As after a kill: the write-ahead log is left over, so the whole file is looked at.
     let copy = tempfile::tempdir_in(".").expect("a folder for the copy");
-    for name in ["kith.db", "kith.db-wal"] {
-        std::fs::copy(dir.path().join(name), copy.path().join(name)).expect("a copy of the database");
-    }
+    let (from, to) = (dir.path().to_owned(), copy.path().to_owned());
+    // Nobody writes while this is looked after.
+    let copied = database.write(move |_| {
+        for name in ["kith.db", "kith.db-wal"] {
+            std::fs::copy(from.join(name), to.join(name)).map_err(kith_store::StoreError::io("cannot copy"))?;
+        }
+        Ok(())
+    });
+    copied.await?;
     database.close().await;
     let began = Instant::now();
     let (_, repair) = Database::open(copy.path(), own).await?;

@@ -23,8 +23,14 @@ type Write = Box<dyn FnOnce(&mut Store) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Read = Box<dyn FnOnce(&Store) + Send>;
 
+/// For the writer; the reader's are `Question`s.
 enum Job {
     Write(Write),
+    Close(oneshot::Sender<()>),
+}
+
+enum Question {
+    Read(Read),
     Close(oneshot::Sender<()>),
 }
 
@@ -33,7 +39,7 @@ enum Job {
 pub struct Database {
     writes: mpsc::Sender<Job>,
     /// `None`: the writer reads as well.
-    reads: Option<mpsc::Sender<Read>>,
+    reads: Option<mpsc::Sender<Question>>,
     newest: watch::Receiver<u64>,
 }
 
@@ -68,16 +74,10 @@ impl Database {
         let reads = match reader {
             None => None,
             Some(reader) => {
-                let (reads, mut jobs) = mpsc::channel::<Read>(MAX_WAITING);
+                let (reads, questions) = mpsc::channel(MAX_WAITING);
                 std::thread::Builder::new()
                     .name("db-read".into())
-                    .spawn(move || {
-                        while let Some(job) = jobs.blocking_recv() {
-                            if catch_unwind(AssertUnwindSafe(|| job(&reader))).is_err() {
-                                tracing::error!("a question to the database has panicked");
-                            }
-                        }
-                    })
+                    .spawn(move || read_loop(reader, questions))
                     .map_err(|error| internal(&error))?;
                 Some(reads)
             }
@@ -113,7 +113,7 @@ impl Database {
         let job: Read = Box::new(move |store| {
             answer.send(store.note(store.snapshot(f))).ok();
         });
-        reads.send(job).await.map_err(|_| StoreError::Closed)?;
+        reads.send(Question::Read(job)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| lost())?.map_err(Failure::from)
     }
 
@@ -125,6 +125,13 @@ impl Database {
     /// Waits until everything asked before is written and the files are closed: the next start need not check them. Further work is
     /// refused.
     pub async fn close(&self) {
+        // The last one to close a file tidies up, and that is to be the writer.
+        let (done, closed) = oneshot::channel();
+        if let Some(reads) = &self.reads
+            && reads.send(Question::Close(done)).await.is_ok()
+        {
+            closed.await.ok();
+        }
         let (done, closed) = oneshot::channel();
         if self.writes.send(Job::Close(done)).await.is_ok() {
             closed.await.ok();
@@ -139,6 +146,24 @@ fn internal(error: &dyn std::fmt::Display) -> Failure {
 /// The thread has dropped the question: it panicked over it, or has ended.
 fn lost() -> Failure {
     Failure::new(FailureKind::Internal, "the database did not answer").advise("look into the log")
+}
+
+fn read_loop(store: Store, mut questions: mpsc::Receiver<Question>) {
+    while let Some(question) = questions.blocking_recv() {
+        match question {
+            Question::Read(read) => {
+                if catch_unwind(AssertUnwindSafe(|| read(&store))).is_err() {
+                    tracing::error!("a question to the database has panicked");
+                }
+            }
+            Question::Close(done) => {
+                questions.close();
+                drop(store);
+                done.send(()).ok();
+                return;
+            }
+        }
+    }
 }
 
 fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, newest: &watch::Sender<u64>) {

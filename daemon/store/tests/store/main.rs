@@ -1,5 +1,7 @@
 //! The database as those see it who use it: exactly once, nothing forgotten, nothing lost silently.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
 mod database;
 mod exactly_once;
 mod files;
