@@ -74,7 +74,8 @@ async fn main() -> Result<(), Failure> {
     for (kind, queries) in queries() {
         let mut times = Vec::new();
         let mut hits = 0;
-        for query in queries.iter().cycle().take(queries.len() * 3).cloned() {
+        for query in queries.iter().cycle().take(queries.len() * 3) {
+            let query = query.clone();
             let began = Instant::now();
             hits += database.read(move |store| store.search(&query, None, 0, 50)).await?.len();
             times.push(began.elapsed());
@@ -131,7 +132,7 @@ async fn main() -> Result<(), Failure> {
                 .map(|number| Entry {
                     place: Place::Direct,
                     sequence: offset + number + 1,
-                    id: id(1 << 32 | offset + number),
+                    id: id((1 << 32) | (offset + number)),
                     sent_unix_ms: 1_700_000_000_000,
                     body: text(format!("answer {number} with some words in it")),
                 })
@@ -148,7 +149,7 @@ async fn main() -> Result<(), Failure> {
     for number in 0..200 {
         let began = Instant::now();
         let body = text("alone".into());
-        database.write(move |store| store.say(talk, id(1 << 33 | number), body, 1_700_000_000_000)).await?;
+        database.write(move |store| store.say(talk, id((1 << 33) | number), body, 1_700_000_000_000)).await?;
         times.push(began.elapsed());
     }
     eprintln!("say, alone: {}", p95(times));

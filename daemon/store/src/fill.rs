@@ -68,7 +68,7 @@ impl Store {
                     text.push_str(&word(random.rank()));
                     text.push(' ');
                 }
-                let own = random.next() % 2 == 0;
+                let own = random.next().is_multiple_of(2);
                 let who = (random.next() % talks.len() as u64) as usize;
                 let (talk, peer, said, heard) = &mut talks[who];
                 let sequence = if own { said } else { heard };
