@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kith_common::ids::PeerId;
 
+use crate::repair::Index;
 use crate::store::Access;
 use crate::{Repair, Result, Store, StoreError, repair, schema};
 
@@ -49,10 +50,10 @@ pub(crate) fn open(dir: &Path, own: PeerId) -> Result<(Store, PathBuf, Option<Re
     schema::check_file(&path)?;
     // A log that is left over: the last shutdown was not a clean one, and the machine may have gone down with it.
     let unclean = std::fs::metadata(beside(&path, "-wal")).is_ok_and(|log| log.len() > 0);
-    let check = unclean || beside(&path, ".suspect").exists();
+    let suspect = beside(&path, ".suspect").exists();
     let opened = Store::open(&path, own, Access::Write).and_then(|store| {
-        if check {
-            store.check()?;
+        if suspect || unclean {
+            store.check(if suspect { Index::Checked } else { Index::Unchecked })?;
         }
         store.probe()?;
         Ok(store)

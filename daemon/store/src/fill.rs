@@ -96,7 +96,8 @@ impl Store {
                 )?;
                 store.change("UPDATE link SET handed = ?1, stored = ?1, heard = ?2, seen = ?2 WHERE conversation = ?3", [said, heard, talk])?;
             }
-            Ok(())
+            store.index_new()?;
+            store.merge_all()
         })
     }
 }

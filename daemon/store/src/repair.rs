@@ -20,10 +20,18 @@ const FIRST_STEP: i64 = 4;
 /// When the counter is lost: clients hold cursors that must stay below the new ones.
 const LOST_CURSORS: i64 = 1_000_000;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Index {
+    Checked,
+    Unchecked,
+}
+
 impl Store {
-    /// Whether every page is sound. As slow as reading the whole file.
-    pub(crate) fn check(&self) -> Result<()> {
-        for table in TABLES.iter().chain(&INDEX_TABLES) {
+    /// Whether every page is sound. As slow as reading the whole file; the index is a half of it, and can be made anew at any time, so
+    /// it is looked at when there is a reason to.
+    pub(crate) fn check(&self, index: Index) -> Result<()> {
+        let index: &[&str] = if index == Index::Checked { &INDEX_TABLES } else { &[] };
+        for table in TABLES.iter().chain(index) {
             let found: String = self.conn.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0))?;
             if found != "ok" {
                 return Err(StoreError::Damaged(found.lines().last().unwrap_or_default().to_owned()));
@@ -89,7 +97,8 @@ pub(crate) fn repair(path: &Path, own: PeerId, reason: String) -> Result<Repair>
             }
             repair.kept.push((table.to_owned(), rows));
         }
-        mend(&store.conn)
+        mend(&store.conn)?;
+        store.merge_all()
     })?;
     drop(damaged);
     store.checkpoint()?;

@@ -156,7 +156,7 @@ impl Store {
 
     /// Puts the messages that are new since the last time into the index of words. Once a transaction, because the index writes a
     /// piece of its own each time.
-    fn index_new(&self) -> Result<()> {
+    pub(crate) fn index_new(&self) -> Result<()> {
         let (cursor, indexed): (i64, i64) = self
             .conn
             .prepare_cached("SELECT cursor, indexed FROM counter")?
@@ -172,6 +172,11 @@ impl Store {
             self.change("UPDATE counter SET indexed = cursor", [])?;
         }
         Ok(())
+    }
+
+    /// After many messages at once: pieces as large as those are not to be merged while somebody waits.
+    pub(crate) fn merge_all(&self) -> Result<()> {
+        self.run("INSERT INTO words (words) VALUES ('optimize')")
     }
 
     /// Merges some of the index's pieces. False: there is nothing to merge.

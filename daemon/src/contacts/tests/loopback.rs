@@ -1,16 +1,13 @@
 //! Two nodes on a real network.
 
-use std::net::Ipv4Addr;
-
 use kith_common::contact::{Contact, People, Presence};
-use kith_core::listener::{Begin, TakenPort};
 use kith_store::Database;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::fakes::DEADLINE;
 use crate::contacts::Contacts;
-use crate::net::{DhtMode, Incoming, Limits, Net, NetConfig, SecretKey, Toggle};
+use crate::net::{DhtMode, Incoming, Net, NetConfig, SecretKey};
 
 struct Node {
     net: Net,
@@ -20,25 +17,8 @@ struct Node {
 }
 
 async fn node(name: &str) -> Node {
-    let (net, mut incoming) = Net::start(NetConfig {
-        key: SecretKey::generate(),
-        bind: Some(Ipv4Addr::LOCALHOST.into()),
-        port: 0,
-        begin: Begin::Running,
-        taken_port: TakenPort::Wait,
-        bootstrap: Vec::new(),
-        mdns: Toggle::Off,
-        upnp: Toggle::Off,
-        dht: DhtMode::Client,
-        relay: Toggle::Off,
-        limits: Limits::default(),
-        data_dir: None,
-        name: name.to_owned(),
-        media_ports: watch::channel(Default::default()).1,
-        offered: watch::channel(Vec::new()).1,
-    })
-    .await
-    .expect("a network on loopback starts");
+    let config = NetConfig { dht: DhtMode::Client, name: name.to_owned(), ..NetConfig::local(SecretKey::generate()) };
+    let (net, mut incoming) = Net::start(config).await.expect("a network on loopback starts");
     let calling = watch::Sender::new(false);
     let database = Database::in_memory(net.peer_id()).await;
     let streams = incoming.contacts.take();

@@ -164,9 +164,10 @@ async fn a_full_disk_is_said_and_what_was_acknowledged_is_there() {
         }
     }
     assert!(refused > 0, "{refused} of 600");
-    let heard =
-        database.write(|store| store.hear(peer(3), vec![crate::entry(1, text(&"x ".repeat(8_000)))], NOW)).await;
-    assert!(heard.is_err(), "not acknowledged to the peer either");
+    // More than the file may have altogether: not acknowledged to the peer either, and no part of it stored.
+    let large = (1..=40).map(|sequence| crate::entry(sequence, text(&"x ".repeat(8_000)))).collect();
+    assert!(database.write(|store| store.hear(peer(3), large, NOW)).await.is_err());
+    assert_eq!(database.read(|store| store.heard_marks(peer(3))).await.unwrap(), []);
     database.write(|store| store.set_quota(100_000)).await.unwrap();
     let (entry, _) = database.write(|store| store.say(with(2), id(9_999), text("room again"), NOW)).await.unwrap();
     assert_eq!(entry.sequence, acknowledged.len() as u64 + 1);
