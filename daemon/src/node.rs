@@ -10,9 +10,10 @@ use kith_common::call::CallState;
 use kith_store::Database;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::calls::{CallPolicy, Calls, Echo};
-use crate::chat::{Chat, ChatParts};
+use crate::chat::{Chat, ChatParts, Seal};
 use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::data_dir::DataDir;
@@ -74,6 +75,7 @@ impl Node {
         let started = Instant::now();
         let key = SecretKey::load_or_create(&net::key_file(data_dir.path()))?;
         let database = open_database(data_dir, &key).await?;
+        let identity = Zeroizing::new(key.to_bytes());
         let mut settings = Settings::load(data_dir.path());
         let mut wanted = |name, port| settings.wanted(name, port, &config.fixed_ports);
         let own = wanted("node", config.node_port);
@@ -114,6 +116,8 @@ impl Node {
         let measurements = incoming.measurements.take();
         let (calling, in_call) = watch::channel(false);
         let contacts = Contacts::start(net.clone(), incoming.contacts.take(), database.clone(), in_call).await?;
+        let seal = Seal::start(net.peer_id(), &identity, database.clone(), contacts.people()).await?;
+        drop(identity);
         let chat = Chat::start(
             net.clone(),
             ChatParts {
@@ -121,7 +125,7 @@ impl Node {
                 people: contacts.people(),
                 incoming: incoming.chats.take(),
                 service: chat_begin,
-                sealer: None,
+                sealer: Some(seal),
             },
         );
         let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config), contacts.people());

@@ -5,6 +5,7 @@
 pub mod call;
 pub mod chat;
 pub mod clock_offset;
+pub mod hold;
 pub mod jitter;
 pub mod keyframe;
 pub mod ladder;

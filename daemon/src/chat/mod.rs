@@ -10,6 +10,7 @@ mod handle;
 mod ledger;
 mod link;
 mod ports;
+mod seal;
 mod session;
 mod task;
 mod wire;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use crate::net::Stream;
 
 pub use handle::Chat;
+pub use seal::Seal;
 pub use wire::SealFrame;
 
 /// What chat is started with, beside the network.

@@ -125,6 +125,8 @@ struct Session {
     told_read: Written,
     /// The last own number at which the disk was told that the peer has more than was ever said here.
     forgotten: u64,
+    /// What the peer has said for sealed messages; empty: nothing.
+    identity_key: Vec<u8>,
     outlet: Option<mpsc::Receiver<SealFrame>>,
 }
 
@@ -146,6 +148,7 @@ impl Session {
             acked: Written::new(),
             told_read: Written::new(),
             forgotten: 0,
+            identity_key: Vec::new(),
             outlet: None,
         }
     }
@@ -177,9 +180,13 @@ impl Session {
                 },
                 Ok(()) = ledger.changed() => {
                     let access = Access::of(self.peer, &ledger.borrow_and_update());
+                    let was_contact = self.access.contact;
                     if std::mem::replace(&mut self.access, access) != self.access {
                         self.inbox.remind();
                         self.say_marks()?;
+                    }
+                    if self.access.contact && !was_contact {
+                        self.say_identity_key()?;
                     }
                 }
                 wrote = self.link.wrote.changed() => match wrote {
@@ -227,11 +234,34 @@ impl Session {
         let peer = self.peer;
         let stored = self.shared.db.read(move |store| store.heard_marks(peer)).await?;
         self.inbox = Inbox::new(stored.iter().copied());
-        let contact = self.access.contact;
-        let sealer = self.shared.sealer.as_ref().filter(|_| contact);
-        let identity_key = sealer.map_or_else(Vec::new, |sealer| sealer.identity_key());
+        let identity_key = self.sealer().map_or_else(Vec::new, |sealer| sealer.identity_key());
         let hello = Hello { stored, identity_key };
         Ok(self.link.say(&Frame::Hello(hello))?)
+    }
+
+    /// Keys are for contacts.
+    fn sealer(&self) -> Option<&Arc<dyn Sealer>> {
+        self.shared.sealer.as_ref().filter(|_| self.access.contact)
+    }
+
+    /// The peer has become a contact on this stream: it has not heard the key yet.
+    fn say_identity_key(&mut self) -> Result<(), End> {
+        if let Some(sealer) = self.sealer() {
+            let hello = Hello { stored: Vec::new(), identity_key: sealer.identity_key() };
+            self.link.say(&Frame::Hello(hello))?;
+        }
+        if self.greeted {
+            self.link_sealer();
+        }
+        Ok(())
+    }
+
+    fn link_sealer(&mut self) {
+        if let Some(sealer) = self.sealer() {
+            let (outlet, frames) = mpsc::channel(OUTLET);
+            sealer.linked(self.peer, &self.identity_key, outlet);
+            self.outlet = Some(frames);
+        }
     }
 
     /// What there is to say, according to the disk.
@@ -317,7 +347,11 @@ impl Session {
         match frame {
             Frame::Refused { why: Refusal::Stopped, .. } => return Err(End::PeerStopped),
             Frame::Hello(hello) if !self.greeted => self.handle_hello(hello, news),
-            // The second hello of a stream has nothing to say.
+            // The second hello of a stream says the key that the first could not, and nothing else.
+            Frame::Hello(hello) if self.identity_key.is_empty() && !hello.identity_key.is_empty() => {
+                self.identity_key = hello.identity_key;
+                self.link_sealer();
+            }
             Frame::Hello(_) | Frame::Unknown => {}
             _ if !self.greeted => return Err(End::Broken("the peer did not say hello first")),
             Frame::Entry(entry) => match self.place(&entry, now) {
@@ -362,7 +396,7 @@ impl Session {
                 }
             },
             Frame::Seal(frame) => {
-                if let Some(sealer) = self.shared.sealer.as_ref().filter(|_| self.access.contact) {
+                if let Some(sealer) = self.sealer() {
                     sealer.arrived(self.peer, frame);
                 }
             }
@@ -377,11 +411,8 @@ impl Session {
         news.has.extend(hello.stored.iter().copied());
         self.acked.extend(hello.stored.iter().copied());
         self.outbox.handle_hello(hello.stored);
-        if let Some(sealer) = self.shared.sealer.as_ref().filter(|_| self.access.contact) {
-            let (outlet, frames) = mpsc::channel(OUTLET);
-            self.outlet = Some(frames);
-            sealer.linked(self.peer, &hello.identity_key, outlet);
-        }
+        self.identity_key = hello.identity_key;
+        self.link_sealer();
     }
 
     fn place(&mut self, entry: &Entry, now: Instant) -> Taken {

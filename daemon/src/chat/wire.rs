@@ -17,6 +17,8 @@ use super::check;
 pub(super) const VERSION: u16 = 1;
 /// The longest entry (wire.capnp), sealed or not.
 pub(super) const MAX_ENTRY_BYTES: usize = 64 * 1024;
+/// Sealed entries are filled up to a multiple of this.
+const SEALED_STEP_BYTES: usize = 256;
 /// What a frame has around it: ids, lengths, the tables of the format.
 const ENVELOPE_BYTES: usize = 1024;
 pub(super) const MAX_FRAME_BYTES: usize = MAX_ENTRY_BYTES + ENVELOPE_BYTES;
@@ -115,6 +117,15 @@ pub(super) fn encode(frame: &Frame) -> Vec<u8> {
     let bytes = capnp::serialize::write_message_to_words(&builder);
     let length = u32::try_from(bytes.len()).expect("frames of this node are short: every part is bounded");
     [&length.to_be_bytes()[..], &bytes].concat()
+}
+
+/// An entry by itself, as it is sealed. Its length says little about what is in it.
+pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let mut builder = Builder::new(HeapAllocator::new().first_segment_words(256));
+    write_entry(builder.init_root(), entry);
+    let mut bytes = capnp::serialize::write_message_to_words(&builder);
+    bytes.resize(bytes.len().next_multiple_of(SEALED_STEP_BYTES), 0);
+    bytes
 }
 
 fn place_bytes(place: &Place) -> &[u8] {
@@ -223,6 +234,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Frame, WireError> {
         Which::Hold(sealed) => Frame::Seal(SealFrame::Hold(read_sealed(sealed?)?)),
         Which::Held(id) => Frame::Seal(SealFrame::Held(id_bytes(id?)?)),
         Which::Sealed(sealed) => Frame::Seal(SealFrame::Sealed(read_sealed(sealed?)?)),
+    })
+}
+
+/// What was sealed. `None`: it is of a newer version, or no entry that is taken.
+pub(super) fn decode_entry(bytes: &[u8]) -> Result<Option<Entry>, WireError> {
+    let message = capnp::serialize::read_message(bytes, READ_LIMITS)?;
+    Ok(match read_entry(message.get_root()?, bytes.len())? {
+        Frame::Entry(entry) => Some(entry),
+        _ => None,
     })
 }
 
@@ -385,6 +405,20 @@ pub(super) mod tests {
             assert_eq!(length as usize, bytes.len() - 4);
             assert_eq!(through(&frame), frame);
         }
+    }
+
+    #[test]
+    fn an_entry_by_itself_survives_and_shows_its_length_in_steps_only() {
+        for frame in examples() {
+            let Frame::Entry(entry) = frame else { continue };
+            let bytes = encode_entry(&entry);
+            assert_eq!(bytes.len() % SEALED_STEP_BYTES, 0);
+            assert_eq!(decode_entry(&bytes).expect("it parses"), Some(entry));
+            for cut in 0..bytes.len() {
+                let _ = decode_entry(&bytes[..cut]);
+            }
+        }
+        assert_eq!(encode_entry(&text(1, "yes")).len(), encode_entry(&text(1, "certainly not")).len());
     }
 
     #[test]

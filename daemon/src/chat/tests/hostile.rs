@@ -76,7 +76,7 @@ async fn repeated_frames_count_once_and_a_gap_ends_the_stream() {
     }
     let conversation = ConversationId::Peer(peer(MALLORY));
     let mut stream = mallory.open_chat(ben.me).await.expect("Ben is there");
-    stream.write_all(&[hello(), entry(text(1, "other")), entry(text(3, "three"))].concat()).await.expect("Ben reads");
+    stream.write_all(&[hello(), entry(text(1, "other")), entry(text(9, "nine"))].concat()).await.expect("Ben reads");
     closed(&mut stream).await;
     let mut stream = mallory.open_chat(ben.me).await.expect("Ben is there");
     let rest = [hello(), entry(text(1, "one")), entry(text(2, "two")), entry(text(3, "three"))];

@@ -1,7 +1,7 @@
 //! Messages between nodes whose network is in memory.
 
 mod hostile;
-mod rig;
+pub(super) mod rig;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -15,11 +15,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::chat::ports::Network;
-use crate::chat::{Chat, ChatParts, Sealer};
+use crate::chat::{Chat, ChatParts, Seal, Sealer};
 use crate::net::Stream;
 
 /// Longer than anything here takes on a loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Nobody waits long for somebody who is away.
+const AWAY_AFTER: Duration = Duration::from_millis(50);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -192,28 +195,76 @@ impl Node {
     }
 
     fn on(exchange: &Exchange, me: PeerId, db: Database, contacts: &[u8], sealer: Option<Arc<dyn Sealer>>) -> Self {
-        let (people, known) = watch::channel(Arc::default());
+        let people = watch::Sender::default();
+        Self::knowing(exchange, me, db, people, sealer).befriended(contacts)
+    }
+
+    /// A node that seals what waits for those who are away, and keeps for all its contacts.
+    pub async fn sealing(exchange: &Exchange, n: u8, contacts: &[u8]) -> Self {
+        let me = peer(n);
+        Self::sealing_on(exchange, me, Database::in_memory(me).await, contacts).await
+    }
+
+    async fn sealing_on(exchange: &Exchange, me: PeerId, db: Database, contacts: &[u8]) -> Self {
+        let people = watch::Sender::default();
+        let seal = Seal::start_with(me, me.public_key(), db.clone(), people.subscribe(), AWAY_AFTER).await;
+        let node = Self::knowing(exchange, me, db, people, Some(seal.expect("the store answers")));
+        node.trust(contacts, contacts);
+        node
+    }
+
+    fn knowing(
+        exchange: &Exchange,
+        me: PeerId,
+        db: Database,
+        people: watch::Sender<Arc<People>>,
+        sealer: Option<Arc<dyn Sealer>>,
+    ) -> Self {
+        let known = people.subscribe();
         let (service, running) = watch::channel(Begin::Running);
         let (net, incoming) = exchange.join(me);
         let parts = ChatParts { db: db.clone(), people: known, incoming: Some(incoming), service: running, sealer };
         let chat = Chat::start_with(net, parts);
-        let node = Self { me, chat, db, service, people, exchange: exchange.clone() };
-        node.befriend(contacts);
-        node
+        Self { me, chat, db, service, people, exchange: exchange.clone() }
+    }
+
+    fn befriended(self, contacts: &[u8]) -> Self {
+        self.befriend(contacts);
+        self
     }
 
     /// Ends the process and starts another on the same disk, with nobody connected.
     pub async fn restart(self, contacts: &[u8]) -> Self {
+        let (exchange, me, db) = self.end().await;
+        Self::on(&exchange, me, db, contacts, None)
+    }
+
+    /// The same of a node that seals.
+    pub async fn restart_sealing(self, contacts: &[u8]) -> Self {
+        let (exchange, me, db) = self.end().await;
+        Self::sealing_on(&exchange, me, db, contacts).await
+    }
+
+    async fn end(self) -> (Exchange, PeerId, Database) {
         let Self { me, chat, db, exchange, .. } = self;
         for other in 1..5 {
             exchange.cut(me, peer(other));
         }
         chat.shutdown().await;
-        Self::on(&exchange, me, db, contacts, None)
+        (exchange, me, db)
     }
 
     pub fn befriend(&self, contacts: &[u8]) {
-        let contacts = contacts.iter().map(|n| contact(peer(*n), NAMES[usize::from(*n)])).collect();
+        self.trust(contacts, &[]);
+    }
+
+    /// Knows these, and lets some of them relay.
+    pub fn trust(&self, contacts: &[u8], relayed: &[u8]) {
+        let known = |n: &u8| Contact {
+            relay: if relayed.contains(n) { Trust::Always } else { Trust::Never },
+            ..contact(peer(*n), NAMES[usize::from(*n)])
+        };
+        let contacts = contacts.iter().map(known).collect();
         self.people.send_replace(Arc::new(People { contacts, ..People::default() }));
     }
 
