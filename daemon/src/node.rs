@@ -149,12 +149,7 @@ impl Node {
     }
 
     fn pulse(&self) -> Pulse {
-        Pulse {
-            net: self.net.clone(),
-            calls: self.calls.clone(),
-            chat: self.chat.clone(),
-            rpc: self.rpc.pulse(),
-        }
+        Pulse { net: self.net.clone(), calls: self.calls.clone(), chat: self.chat.clone(), rpc: self.rpc.pulse() }
     }
 
     /// Hangs up first, while there is a way to say so; the network goes before the media, so that nobody rings a node

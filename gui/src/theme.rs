@@ -294,8 +294,7 @@ pub fn own_colour(number: u32, key: &str) -> Color {
 }
 
 /// The colours that a contact can be given.
-pub const FACES: [u32; 8] =
-    [0x50_6e_d2, 0xc8_64_46, 0x78_50_be, 0x1e_8c_78, 0xb2_4e_82, 0x5a_6e_82, 0xb8_8a_1e, 0x4a_8c_32];
+pub const FACES: [u32; 8] = [0x506ed2, 0xc86446, 0x7850be, 0x1e8c78, 0xb24e82, 0x5a6e82, 0xb88a1e, 0x4a8c32];
 
 pub fn choice(_: &Theme, status: pick_list::Status) -> pick_list::Style {
     let edge = if status == pick_list::Status::Hovered { CONTROL } else { LINE };

@@ -328,16 +328,18 @@ impl<N: Network> Task<N> {
             let Some(entry) = self.contacts.get_mut(&row.peer_id) else { continue };
             seen.insert(row.peer_id);
             entry.blocked = row.status == PeerStatus::Blocked;
-            let before = entry.row.clone();
+            let (before, was_connected) = (entry.row.clone(), entry.connected);
             if row.connected != entry.connected {
                 entry.connected = row.connected;
                 entry.told = None;
                 entry.row.last_seen_unix_ms = unix_ms();
-                // Where it was reached, for when the network has long forgotten it.
-                if !row.connected {
-                    remember(&mut entry.row.addresses, row.addresses.iter().cloned());
-                    self.moved = true;
-                }
+            }
+            // Where it was reached, for when the network has long forgotten it; at once where nothing is known, since this
+            // node may be killed before the other goes.
+            let first = row.connected && entry.row.addresses.is_empty() && !row.addresses.is_empty();
+            if first || (entry.connected != was_connected && !row.connected) {
+                remember(&mut entry.row.addresses, row.addresses.iter().cloned());
+                self.moved = true;
             }
             if row.connected && !row.name.is_empty() {
                 entry.row.own_name.clone_from(&row.name);

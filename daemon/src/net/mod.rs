@@ -295,7 +295,16 @@ impl Net {
         let task = Task::new(config, swarm, listener, published, streams, measured);
         tokio::spawn(task.run(commanded).instrument(tracing::info_span!("net")));
         net.settle().await;
-        Ok((net, Incoming { signals, tunnels, measurements: Some(measurements), contacts: Some(contacts), chats: Some(chats) }))
+        Ok((
+            net,
+            Incoming {
+                signals,
+                tunnels,
+                measurements: Some(measurements),
+                contacts: Some(contacts),
+                chats: Some(chats),
+            },
+        ))
     }
 
     async fn settle(&mut self) {

@@ -182,7 +182,10 @@ fn with_ada() -> Vec<Message> {
     list
 }
 
-fn others() -> Vec<(ConversationId, String, Vec<PeerId>, Vec<Message>, u32)> {
+/// Id, title, members, messages, how many are unread.
+type Made = (ConversationId, String, Vec<PeerId>, Vec<Message>, u32);
+
+fn others() -> Vec<Made> {
     let (me, ada, alan, dennis) = (peer_id(0), peer_id(1), peer_id(2), peer_id(4));
     let with = |peer| ConversationId::Peer(peer);
     let mut failed = message(with(dennis), OTHERS + 103, me, "Is the manual ready?", 3 * DAY_MS);

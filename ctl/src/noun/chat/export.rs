@@ -66,18 +66,21 @@ async fn each_batch(
     let (sender, mut batches) = mpsc::channel(BATCHES);
     let reading = client.export_messages(place, sender);
     tokio::pin!(reading);
-    let mut over = None;
-    loop {
+    let (mut over, mut open) = (None, true);
+    while open || over.is_none() {
         // Batches first: some may wait when the daemon has read the last.
         let batch = tokio::select! {
             biased;
             () = interrupt.asked() => return Ok(false),
-            Some(batch) = batches.recv() => batch,
+            batch = batches.recv(), if open => batch,
             result = &mut reading, if over.is_none() => {
                 over = Some(result);
                 continue;
             }
-            else => break,
+        };
+        let Some(batch) = batch else {
+            open = false;
+            continue;
         };
         match take(&batch) {
             Ok(()) => {}

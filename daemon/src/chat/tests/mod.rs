@@ -245,11 +245,14 @@ async fn names_titles_and_ids_lead_to_a_conversation_and_nonsense_to_advice() {
     assert!(ada.chat.new_group("x", &[]).await.is_err(), "alone");
 }
 
+/// The peer, its identity key, and where frames for it go.
+type Linked = (PeerId, Vec<u8>, mpsc::Sender<SealFrame>);
+
 /// Keeps what it gets.
 #[derive(Default)]
 struct Noted {
     arrived: Mutex<Vec<(PeerId, SealFrame)>>,
-    outlets: Mutex<Vec<(PeerId, Vec<u8>, mpsc::Sender<SealFrame>)>>,
+    outlets: Mutex<Vec<Linked>>,
     told: tokio::sync::Notify,
 }
 

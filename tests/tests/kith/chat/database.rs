@@ -40,7 +40,7 @@ fn a_database_of_a_newer_version_is_left_alone_and_named() -> Result<()> {
     let mut run = Lines::start(&mut command)?;
     assert_eq!(run.finish(SOON)?.0, 1);
     let log = run.errors();
-    assert!(log.contains("newer") && log.contains("kith.db"), "{log}");
+    assert!(log.contains("newer") && log.contains("4711"), "{log}");
     assert!(std::fs::read(&database)? == before, "the file is as it was");
     Ok(())
 }

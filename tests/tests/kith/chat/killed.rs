@@ -172,7 +172,7 @@ fn a_thousand_messages_arrive_once_and_in_order_although_both_daemons_are_killed
 
 /// Waits until the newest message of ada is stored at ben.
 fn caught_up(runtime: &Runtime, client: &Client, round: usize) -> Result<()> {
-    let waited = runtime.block_on(tokio::time::timeout(CAUGHT_UP, async {
+    let delivered = async {
         let mut feed = client.watch_conversations().await?;
         while let Some(conversations) = feed.next().await {
             let last = conversations?.into_iter().find_map(|conversation| conversation.last);
@@ -181,6 +181,7 @@ fn caught_up(runtime: &Runtime, client: &Client, round: usize) -> Result<()> {
             }
         }
         Ok::<_, Failure>(())
-    }));
+    };
+    let waited = runtime.block_on(async { tokio::time::timeout(CAUGHT_UP, delivered).await });
     Ok(waited.with_context(|| format!("not delivered within {CAUGHT_UP:?} after round {round}"))??)
 }
