@@ -9,7 +9,7 @@ use kith_common::chat::{Before, Draft, Message, MessageState};
 use kith_common::client::Client;
 use kith_common::failure::Failure;
 use kith_tests::people::two_friends;
-use kith_tests::{Daemon, Lines, Options};
+use kith_tests::{Daemon, Options};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -137,25 +137,20 @@ pub fn search() -> Result<Vec<Figure>> {
 const CALL_S: &str = "20";
 const EACH_WAY_A_SECOND: u32 = 10;
 
-/// A voice call and a video call at once between the two; their final statistics.
+/// A voice call, then a video call between the two, since a node is in one call at a time; their final statistics.
 fn calls(ada: &Daemon, ben: &Daemon) -> Result<[Value; 2]> {
-    let mut running: Vec<Lines> = Vec::new();
-    let mut answers = Vec::new();
     let (sound, both) = (["--audio", "test"], ["--video", "test", "--audio", "test"]);
+    let mut ends = Vec::new();
     for (caller, callee) in [(&["--voice", "--audio", "test"][..], &sound[..]), (&both, &both)] {
-        answers.push(ben.spawn(&[&["answer", "--wait", "20"][..], callee].concat())?);
+        let mut answer = ben.spawn(&[&["answer", "--wait", "20"][..], callee].concat())?;
         let mut call = ada.spawn(&[&["call", "Ben"][..], caller, &["--for", CALL_S]].concat())?;
         call.wait_json("stage", "active", SOON)?;
-        running.push(call);
-    }
-    let mut ends = Vec::new();
-    for mut call in running {
         let end = call.wait_json("event", "ended", SOON * 2)?;
         ensure!(end["reason"] == "local", "{end}");
         ends.push(end["stats"].clone());
         call.wait_end(SOON)?;
+        answer.wait_end(SOON)?;
     }
-    drop(answers);
     ends.try_into().map_err(|_| anyhow::anyhow!("two calls"))
 }
 

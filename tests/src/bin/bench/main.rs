@@ -42,11 +42,7 @@ const ROWS: &[Row] = &[
     ("chat", "10,000 messages between two nodes, stored and acknowledged", chat::throughput),
     ("chat-latency", "one message at a time, from one client to the other", chat::latency),
     ("chat-search", "a million messages: starting with them, and finding the newest 50", chat::search),
-    (
-        "chat-beside-calls",
-        "a voice call and a video call at once, with ten messages a second each way",
-        chat::beside_calls,
-    ),
+    ("chat-beside-calls", "a voice call, then a video call, with ten messages a second each way", chat::beside_calls),
     ("core", "the cost of a decision", small::core),
     ("nat", "every two kinds of homes; KITH_NAT_TRIES=10 KITH_NAT_HOLD=60 for the full run of 45 min", nat::matrix),
 ];
