@@ -64,6 +64,24 @@ fn only_the_rpc_areas_name_capnp_rpc() {
 }
 
 #[test]
+fn only_the_store_names_the_database_and_only_sealing_names_olm() {
+    assert_eq!(outside("rusqlite::", &["daemon/store"]), Vec::<String>::new());
+    assert_eq!(outside("vodozemac::", &["daemon/src/chat/seal"]), Vec::<String>::new());
+}
+
+#[test]
+fn only_rooms_above_it_name_the_people() {
+    let above = ["daemon/src/contacts", "daemon/src/rpc", "daemon/src/node.rs", "daemon/src/calls", "daemon/src/chat"];
+    let above = [&above[..], &["daemon/src/backup", "common/"]].concat();
+    assert_eq!(outside("crate::contacts", &above), Vec::<String>::new());
+    for room in ["crate::calls", "crate::chat", "crate::rpc"] {
+        let named: Vec<String> =
+            outside(room, &[]).into_iter().filter(|file| file.starts_with("daemon/src/contacts")).collect();
+        assert_eq!(named, Vec::<String>::new(), "{room}");
+    }
+}
+
+#[test]
 fn only_rooms_above_it_name_the_diagnostics_room() {
     let above = ["daemon/src/rpc", "daemon/src/node.rs", "daemon/src/config.rs", "common/"];
     assert_eq!(outside("crate::diagnostics", &above), Vec::<String>::new());
