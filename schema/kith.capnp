@@ -10,6 +10,7 @@ using Services = import "service.capnp".Services;
 using Diagnostics = import "diagnostics.capnp".Diagnostics;
 using Contacts = import "contact.capnp".Contacts;
 using Chat = import "chat.capnp".Chat;
+using Files = import "file.capnp".Files;
 
 interface Kith @0xb7c1f0a2d3e40020 {
   hello @0 (client :ClientInfo) -> (server :ServerInfo);
@@ -42,6 +43,7 @@ interface Node @0xb7c1f0a2d3e40023 {
   diagnostics @5 () -> (diagnostics :Diagnostics);
   contacts @6 () -> (contacts :Contacts);
   chat @7 () -> (chat :Chat);
+  files @8 () -> (files :Files);
 }
 
 struct Identity @0xb7c1f0a2d3e40024 {

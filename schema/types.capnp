@@ -18,6 +18,8 @@ enum FailureKind @0xb7c1f0a2d3e40010 {
   notPermitted @8;
   unsupported @9;
   internal @10;
+  verificationFailed @11;
+  # What arrived is not what was asked for.
 }
 
 struct Failure @0xb7c1f0a2d3e40011 {

@@ -15,6 +15,8 @@ pub enum FailureKind {
     NotPermitted,
     Unsupported,
     Internal,
+    /// What arrived is not what was asked for.
+    VerificationFailed,
     /// The client has lost its daemon, or never had one.
     NoDaemon,
 }

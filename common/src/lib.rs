@@ -10,6 +10,7 @@ pub mod contact;
 pub mod convert;
 pub mod diagnostics;
 pub mod failure;
+pub mod file;
 pub mod ids;
 pub mod log;
 pub mod media;
@@ -36,6 +37,9 @@ mod generated {
     pub mod diagnostics_capnp {
         include!(concat!(env!("OUT_DIR"), "/diagnostics_capnp.rs"));
     }
+    pub mod file_capnp {
+        include!(concat!(env!("OUT_DIR"), "/file_capnp.rs"));
+    }
     pub mod kith_capnp {
         include!(concat!(env!("OUT_DIR"), "/kith_capnp.rs"));
     }
@@ -57,6 +61,6 @@ mod generated {
 }
 // The generated code names its siblings by `crate::name_capnp`.
 pub use generated::{
-    call_capnp, chat_capnp, contact_capnp, diagnostics_capnp, kith_capnp, media_capnp, peer_capnp, service_capnp,
-    types_capnp, wire_capnp,
+    call_capnp, chat_capnp, contact_capnp, diagnostics_capnp, file_capnp, kith_capnp, media_capnp, peer_capnp,
+    service_capnp, types_capnp, wire_capnp,
 };
