@@ -270,3 +270,114 @@ struct SealedMessage @0xb7c1f0a2d3e400ad {
   body @5 :Data;
   # A ChatEntry, encrypted for the recipient. At most 64 KiB.
 }
+
+struct FileFrame @0xb7c1f0a2d3e400b0 {
+  # Protocol "/kith/files/1": whoever wants something opens a stream and asks; the other side answers each question once, in their order.
+  # A side opens as many streams as it needs, a few. Hashes and ids of copies have 32 bytes.
+  union {
+    unspecified @0 :Void;
+    have @1 :List(FileQuestion);
+    # At most 32.
+    haveReply @2 :List(FileAnswer);
+    # In the order of the questions.
+    get @3 :FileGet;
+    data @4 :FileData;
+    # Followed on the stream by `encodedBytes` bytes that are no frame.
+    cancel @5 :UInt32;
+    # The id of a `get` that need not be answered with bytes any more. It has no answer of its own.
+    offer @6 :FileOffer;
+    offerReply @7 :FileVerdict;
+    keep @8 :FileKeep;
+    keepReply @9 :FileVerdict;
+    drop @10 :Data;
+    # The id of a copy that the sender of this has asked to be kept, and wants kept no longer. Answered by `dropped`.
+    dropped @11 :Void;
+  }
+}
+
+struct FileQuestion @0xb7c1f0a2d3e400b1 {
+  hash @0 :Data;
+  # Empty: only copies are asked for.
+  copy @1 :Data;
+  # The id of its sealed copies: BLAKE3 in key derivation mode, context "kith sealed copy id 1", of the ticket's key and the hash. Who knows it
+  # has the ticket. Empty: not known.
+}
+
+struct FileAnswer @0xb7c1f0a2d3e400b2 {
+  status @0 :UInt16;
+  # 1 here is all of it, 2 not found, 3 not allowed, 6 changed since it was shared. Who has no ticket is never told 3 or 6, but 2.
+  kind @1 :UInt16;
+  # 1 file, 2 folder
+  sizeBytes @2 :UInt64;
+  # Of a folder: of all its files.
+  listBytes @3 :UInt64;
+  # Of a folder: of its list of files, which is what the hash is of. Otherwise 0.
+  files @4 :UInt32;
+  name @5 :Text;
+  copyHash @6 :Data;
+  # Of the sealed copy that is here. Empty: there is none.
+  copyBytes @7 :UInt64;
+}
+
+struct FileGet @0xb7c1f0a2d3e400b3 {
+  id @0 :UInt32;
+  # Chosen by who asks; rises.
+  hash @1 :Data;
+  # Of a file, of a file in a folder, or of a folder's list.
+  copy @2 :Bool;
+  # `hash` is the id of a sealed copy, and the bytes are those of the copy.
+  sizeBytes @3 :UInt64;
+  # Of the whole, as the one who asks knows it.
+  start @4 :UInt64;
+  # A multiple of 16 KiB.
+  lengthBytes @5 :UInt32;
+  # At most 4 MiB.
+}
+
+struct FileData @0xb7c1f0a2d3e400b4 {
+  id @0 :UInt32;
+  status @1 :UInt16;
+  # 1 ok, 2 not found, 3 not allowed, 4 busy: ask again after `retryMs`, 5 this range is not here, 6 changed since it was shared, 7 cancelled
+  encodedBytes @2 :UInt32;
+  # The range with its part of the hash tree: pre-order, groups of 16 KiB (bao). With status 1 only.
+  retryMs @3 :UInt32;
+  calling @4 :Bool;
+  # The sender is in a call: please keep little under way.
+}
+
+struct FileOffer @0xb7c1f0a2d3e400b5 {
+  ticket @0 :Text;
+  # "kithfile:…"; its peer is the sender.
+  files @1 :UInt32;
+}
+
+struct FileVerdict @0xb7c1f0a2d3e400b6 {
+  status @0 :UInt16;
+  # 1 noted: of an offer, a person will decide; of `keep`, the copies of the list that are named in it are known. 2 agreed: an offered file is
+  # being fetched; a copy is kept or being fetched, of `keep`. 3 refused. 4 send the list: of `keep`.
+  reason @1 :Text;
+  # A sentence, when refused.
+  heldBytes @2 :UInt64;
+  # Of `keep`: what is here of the copy, all its parts together.
+}
+
+struct FileKeep @0xb7c1f0a2d3e400b7 {
+  # Please keep a sealed copy. First without parts; when the answer is 4, again with all of them, several a frame; then the receiver fetches them
+  # from the sender with `get`. The same again asks how far it is.
+  id @0 :Data;
+  # That of the first part.
+  totalBytes @1 :UInt64;
+  count @2 :UInt32;
+  # Of all parts: 1 for a file, for a folder its list and each file.
+  first @3 :UInt32;
+  # The number of the first part in this frame.
+  parts @4 :List(FileCopyPart);
+}
+
+struct FileCopyPart @0xb7c1f0a2d3e400b8 {
+  id @0 :Data;
+  hash @1 :Data;
+  # Of the encrypted bytes.
+  sizeBytes @2 :UInt64;
+  # Of the encrypted bytes.
+}
