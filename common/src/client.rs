@@ -10,6 +10,7 @@ mod chat;
 mod contacts;
 mod diagnostics;
 mod feed;
+mod files;
 mod link;
 mod media;
 mod recent;
@@ -33,6 +34,7 @@ use crate::peer_capnp::{connect_outcome, peers_observer};
 
 pub use call::{CallEvent, ClientCall, Wanted};
 pub use feed::Feed;
+pub use files::ContentWriter;
 pub use media::{AudioReceiver, AudioSender, Gone, VideoReceiver, VideoSender};
 
 use call::outcome;
@@ -181,7 +183,7 @@ impl Client {
             let info = call::info(&call).await?;
             Ok(ClientCall::host(info.id, call, &session.upgrade().ok_or_else(no_daemon)?))
         });
-        dial.await.map_err(refused_argument)
+        dial.await.map_err(|failure| thrown(failure, FailureKind::InvalidArgument))
     }
 
     /// Fails with `NotFound` when there is no such call.
@@ -199,12 +201,12 @@ impl Client {
     }
 }
 
-/// Methods that mint a capability throw `failed` for an argument that is wrong; a second line says what to try.
-fn refused_argument(failure: Failure) -> Failure {
+/// Methods that have no outcome throw `failed` for what was refused, and a second line says what to try.
+fn thrown(failure: Failure, kind: FailureKind) -> Failure {
     match failure.kind {
         FailureKind::Internal => {
             let (message, advice) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
-            Failure::new(FailureKind::InvalidArgument, message).advise(advice)
+            Failure::new(kind, message).advise(advice)
         }
         _ => failure,
     }

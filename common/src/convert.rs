@@ -8,6 +8,7 @@ mod call;
 mod chat;
 mod contact;
 mod diagnostics;
+mod file;
 mod media;
 mod node;
 
@@ -30,6 +31,12 @@ pub use contact::{
 pub use diagnostics::{
     read_bandwidth, read_hop, read_network, read_ping, read_samples, write_bandwidth, write_hop, write_network,
     write_ping, write_samples,
+};
+pub use file::{
+    read_add_options, read_add_progress, read_file_settings, read_files_state, read_get_options, read_kept, read_piece,
+    read_share, read_share_outcome, read_shares, read_transfer, read_transfer_outcome, write_add_options,
+    write_add_progress, write_file_settings, write_files_state, write_get_options, write_kept, write_share,
+    write_share_outcome, write_shares, write_transfer, write_transfer_outcome,
 };
 pub use media::{read_format, read_picture, read_sound, write_format, write_picture, write_sound};
 pub use node::{
@@ -90,6 +97,7 @@ impl Enumeration for FailureKind {
             Self::Blocked => Wire::Blocked,
             Self::NotPermitted => Wire::NotPermitted,
             Self::Unsupported => Wire::Unsupported,
+            Self::VerificationFailed => Wire::VerificationFailed,
             // Only a client can find that it has no daemon.
             Self::Internal | Self::NoDaemon => Wire::Internal,
         }
@@ -108,6 +116,7 @@ impl Enumeration for FailureKind {
             Wire::Blocked => Self::Blocked,
             Wire::NotPermitted => Self::NotPermitted,
             Wire::Unsupported => Self::Unsupported,
+            Wire::VerificationFailed => Self::VerificationFailed,
             Wire::Internal => Self::Internal,
         })
     }

@@ -426,6 +426,36 @@ pub enum ContentKind {
     Folder,
 }
 
+impl ContentKind {
+    pub const ALL: [Self; 7] =
+        [Self::Image, Self::Video, Self::Audio, Self::Document, Self::Archive, Self::Other, Self::Folder];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Video => "video",
+            Self::Audio => "audio",
+            Self::Document => "document",
+            Self::Archive => "archive",
+            Self::Other => "other",
+            Self::Folder => "folder",
+        }
+    }
+}
+
+impl FromStr for ContentKind {
+    type Err = ParseContentKindError;
+
+    fn from_str(text: &str) -> Result<Self, ParseContentKindError> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| ParseContentKindError(shorten(text)))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no kind of content: these are image, video, audio, document, archive, other and folder")]
+pub struct ParseContentKindError(String);
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSettings {
     pub folder: PathBuf,
@@ -519,6 +549,16 @@ mod tests {
     fn a_ticket_that_claims_too_much_is_refused() {
         let huge = FileTicket { size_bytes: MAX_SIZE_BYTES + 1, ..ticket() };
         assert_eq!(huge.to_string().parse::<FileTicket>(), Err(FileTargetError::Ticket("it is for a file larger than 16 TiB")));
+    }
+
+    #[test]
+    fn kinds_of_content_have_the_names_of_json() -> Result<(), serde_json::Error> {
+        for kind in ContentKind::ALL {
+            assert_eq!(serde_json::to_value(kind)?, kind.name());
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert!("Image".parse::<ContentKind>().is_err() && "".parse::<ContentKind>().is_err());
+        Ok(())
     }
 
     #[test]

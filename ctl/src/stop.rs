@@ -15,6 +15,8 @@ pub enum Exit {
     Unreachable = 4,
     /// Declined, busy or blocked.
     Refused = 5,
+    /// What arrived is not what was asked for.
+    NotVerified = 6,
     /// By policy or permission.
     NotPermitted = 7,
 }
@@ -60,6 +62,7 @@ impl From<Failure> for Stop {
             FailureKind::NoDaemon => Exit::NoDaemon,
             FailureKind::Unreachable | FailureKind::TimedOut => Exit::Unreachable,
             FailureKind::Declined | FailureKind::Busy | FailureKind::Blocked => Exit::Refused,
+            FailureKind::VerificationFailed => Exit::NotVerified,
             FailureKind::NotPermitted => Exit::NotPermitted,
             FailureKind::NotFound | FailureKind::Unsupported | FailureKind::Internal => Exit::Failed,
         };
@@ -117,6 +120,7 @@ mod tests {
         assert_eq!(code(FailureKind::Declined), 5);
         assert_eq!(code(FailureKind::Busy), 5);
         assert_eq!(code(FailureKind::Blocked), 5);
+        assert_eq!(code(FailureKind::VerificationFailed), 6);
         assert_eq!(code(FailureKind::NotPermitted), 7);
         let reason = |reason| exit_of(reason) as u8;
         assert_eq!(reason(EndReason::Local), 0);
