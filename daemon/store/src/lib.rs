@@ -1,4 +1,4 @@
-//! What a node remembers: contacts, messages, calls, in SQLite. Only this crate names it.
+//! What a node remembers: contacts, messages, calls, files (not their bytes), in SQLite. Only this crate names it.
 //!
 //! `Database` is for everybody: `write` and `read` take a piece of work to the thread that has the file open, as a `Store`. A `write` has
 //! returned when its work is on the disk, all of it or none. `changes` tells how far the counter is: every change of a message or a
@@ -11,6 +11,7 @@
 mod calls;
 mod contacts;
 mod conversation;
+mod copies;
 mod database;
 mod erase;
 mod error;
@@ -26,13 +27,18 @@ mod meet;
 mod repair;
 mod say;
 mod schema;
+mod shares;
 mod store;
+mod transfers;
 mod types;
 
 pub use calls::MAX_CALLS;
+pub use copies::{KeptRow, PartRow};
 pub use database::Database;
 pub use error::{Result, StoreError};
+pub use shares::{CopyRow, Holding, PieceRow, ShareRow, Told};
 pub use store::Store;
+pub use transfers::{OfferRow, Standing, TransferRow};
 pub use types::{
     Body, CallRecord, ContactRow, Entry, Heard, HoldLimits, Place, Refusal, Repair, Sealed, StoreGroupChange,
 };

@@ -238,6 +238,13 @@ fn mend(conn: &Connection) -> Result<()> {
          DELETE FROM link WHERE conversation NOT IN (SELECT key FROM conversation);
          DELETE FROM entry WHERE conversation NOT IN (SELECT key FROM conversation);
          DELETE FROM reaction WHERE position NOT IN (SELECT position FROM message);
+         DELETE FROM piece WHERE share NOT IN (SELECT key FROM share);
+         -- What has lost a part of it would be asked for in vain.
+         UPDATE share SET state = 2 WHERE files + (kind = 2) <> (SELECT count(*) FROM piece WHERE share = share.key);
+         DELETE FROM share_peer WHERE share NOT IN (SELECT key FROM share);
+         DELETE FROM sealed_copy WHERE share NOT IN (SELECT key FROM share);
+         DELETE FROM kept WHERE count <> (SELECT count(*) FROM kept_part WHERE kept = kept.key);
+         DELETE FROM kept_part WHERE kept NOT IN (SELECT key FROM kept);
          INSERT OR IGNORE INTO link (conversation, peer, stored)
            SELECT key, peer, coalesce((SELECT max(sequence) FROM message
              WHERE conversation = conversation.key AND author IS NULL AND state >= 4), 0)

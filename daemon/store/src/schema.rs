@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::{Result, StoreError};
 
 /// Each brings the database one version on, in one transaction.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/files.sql")];
 /// "Kith", for `file` and for ourselves.
 const APPLICATION_ID: i32 = 0x4b69_7468;
 /// Where SQLite keeps `user_version` in the file.
@@ -15,7 +15,7 @@ const VERSION_OFFSET: usize = 60;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// All tables with rows of their own, in an order in which they can be filled.
-pub(crate) const TABLES: [&str; 13] = [
+pub(crate) const TABLES: [&str; 23] = [
     "counter",
     "setting",
     "secret",
@@ -29,6 +29,16 @@ pub(crate) const TABLES: [&str; 13] = [
     "entry",
     "held",
     "call",
+    "share",
+    "piece",
+    "share_peer",
+    "sealed_copy",
+    "unwanted_copy",
+    "transfer",
+    "liar",
+    "file_offer",
+    "kept",
+    "kept_part",
 ];
 
 pub(crate) fn known() -> u32 {
