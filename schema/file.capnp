@@ -142,6 +142,9 @@ struct Transfer @0xb7c1f0a2d3e40169 {
   nextTrySeconds @18 :UInt32;
   files @19 :UInt32;
   filesDone @20 :UInt32;
+  errorKind @21 :Types.FailureKind;
+  # Of `error`, to branch on: `unreachable` when nobody who has it is there, `notPermitted` when those who have it do not
+  # let this node have it, `verificationFailed` when all of them sent something else.
 }
 
 struct Upload @0xb7c1f0a2d3e4016a {

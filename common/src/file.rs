@@ -7,6 +7,7 @@ use std::str::FromStr;
 use multiaddr::Multiaddr;
 use serde::{Deserialize, Serialize};
 
+use crate::failure::FailureKind;
 use crate::ids::PeerId;
 use crate::node::Path;
 
@@ -372,6 +373,8 @@ pub struct Transfer {
     pub next_try_seconds: u32,
     pub files: u32,
     pub files_done: u32,
+    /// Of `error`; `None` without one, and where a daemon does not say.
+    pub error_kind: Option<FailureKind>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,7 +7,7 @@ use capnp::{Error, struct_list, text_list};
 
 use super::node::peer_id;
 use super::{Enumeration, buffers, enumeration, length, read_failure, read_texts, text, write_failure, write_texts};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::file::{
     AddOptions, AddProgress, ContentKind, CopyState, FileHash, FileKind, FileSettings, FilesState, GetOptions, Kept,
     MAX_PIECE_BYTES, Offer, SealedCopy, Share, ShareScope, ShareState, Source, SourceState, Transfer, TransferState,
@@ -19,7 +19,7 @@ use crate::file_capnp::{
 };
 use crate::ids::PeerId;
 use crate::node::Path;
-use crate::peer_capnp;
+use crate::{peer_capnp, types_capnp};
 
 enumeration!(FileKind, wire::FileKind: File, Folder);
 enumeration!(ShareScope, wire::ShareScope: Anyone, Contacts, Peers);
@@ -190,6 +190,7 @@ pub fn write_transfer(transfer: &Transfer, mut to: transfer::Builder<'_>) {
     to.set_next_try_seconds(transfer.next_try_seconds);
     to.set_files(transfer.files);
     to.set_files_done(transfer.files_done);
+    to.set_error_kind(transfer.error_kind.map_or(types_capnp::FailureKind::Unspecified, FailureKind::to_wire));
     write_sources(&transfer.sources, to.init_sources(length(&transfer.sources)));
 }
 
@@ -216,6 +217,7 @@ pub fn read_transfer(from: transfer::Reader<'_>) -> capnp::Result<Transfer> {
         next_try_seconds: from.get_next_try_seconds(),
         files: from.get_files(),
         files_done: from.get_files_done(),
+        error_kind: FailureKind::from_wire(from.get_error_kind()),
     })
 }
 

@@ -3,10 +3,11 @@ use crate::call::*;
 use crate::chat::*;
 use crate::clock::MonoTime;
 use crate::contact::*;
+use crate::file::*;
 use crate::ids::{CallId, PeerId};
 use crate::media::{Picture, Size, Sound, VideoFormat};
 use crate::node::{Path, PeerInfo, PeerStatus};
-use crate::{call_capnp, chat_capnp, contact_capnp, media_capnp, peer_capnp};
+use crate::{call_capnp, chat_capnp, contact_capnp, file_capnp, media_capnp, peer_capnp};
 
 fn info() -> CallInfo {
     CallInfo {
@@ -241,4 +242,218 @@ fn a_message_without_its_fields_and_a_change_that_says_nothing_are_refused() {
     assert!(read_conversation(wire.init_root::<chat_capnp::conversation::Builder<'_>>().into_reader()).is_err());
     assert!(read_group_change(wire.init_root::<chat_capnp::group_change::Builder<'_>>().into_reader()).is_err());
     assert!(read_contact(wire.init_root::<contact_capnp::contact::Builder<'_>>().into_reader()).is_err());
+}
+
+fn share() -> Share {
+    Share {
+        hash: FileHash::from_bytes([0xab; 32]),
+        ticket: "kithfile:x".into(),
+        name: "Größe 🙂.tar".into(),
+        kind: FileKind::Folder,
+        size_bytes: 1 << 43,
+        files: 100_000,
+        scope: ShareScope::Peers,
+        peers: vec![PeerId::from_public_key([1; 32]), PeerId::from_public_key([2; 32])],
+        state: ShareState::Changed,
+        path: "/home/ada/Größe".into(),
+        added_unix_ms: 3,
+        sent_bytes: 4,
+        copies: vec![SealedCopy {
+            peer: PeerId::from_public_key([5; 32]),
+            name: "Ben".into(),
+            held_bytes: 6,
+            state: CopyState::Refused,
+            reason: "There is no room.".into(),
+        }],
+        position: 7,
+    }
+}
+
+fn transfer() -> Transfer {
+    let source = Source {
+        peer: PeerId::from_public_key([1; 32]),
+        name: "Ada".into(),
+        state: SourceState::Lied,
+        path: Some(Path::Direct),
+        received_bytes: 2,
+        bytes_per_second: 3,
+        reason: "It sent what is not the content.".into(),
+        sealed: true,
+    };
+    Transfer {
+        id: 4,
+        hash: FileHash::from_bytes([5; 32]),
+        name: "a.bin".into(),
+        kind: FileKind::Folder,
+        size_bytes: 6,
+        done_bytes: 7,
+        state: TransferState::Waiting,
+        bytes_per_second: 8,
+        remaining_seconds: 9,
+        sources: vec![source.clone(), Source { state: SourceState::Stalled, path: None, sealed: false, ..source }],
+        folder: "/home/ada/Downloads".into(),
+        saved_path: "/home/ada/Downloads/a (1).bin".into(),
+        error: "Nobody is there.".into(),
+        advice: "Wait.".into(),
+        started_unix_ms: 10,
+        finished_unix_ms: 11,
+        seconds: 1.5,
+        fetched_twice_bytes: 12,
+        next_try_seconds: 13,
+        files: 14,
+        files_done: 15,
+        error_kind: Some(FailureKind::Unreachable),
+    }
+}
+
+#[test]
+fn shares_survive_the_wire() {
+    let file = Share {
+        kind: FileKind::File,
+        scope: ShareScope::Anyone,
+        peers: Vec::new(),
+        state: ShareState::Available,
+        copies: Vec::new(),
+        ..share()
+    };
+    let all = [share(), file];
+    let mut wire = capnp::message::Builder::new_default();
+    let mut list = wire.initn_root::<capnp::struct_list::Builder<'_, file_capnp::share::Owned>>(2);
+    write_shares(&all, list.reborrow());
+    assert_eq!(read_shares(list.into_reader()).expect("it was just written"), all);
+}
+
+#[test]
+fn the_state_of_files_survives_the_wire() {
+    let upload = Upload {
+        peer: PeerId::from_public_key([1; 32]),
+        name: "Ada".into(),
+        hash: FileHash::from_bytes([2; 32]),
+        file_name: "b.bin".into(),
+        sent_bytes: 3,
+        bytes_per_second: 4,
+        path: Some(Path::Relayed),
+        sealed: true,
+    };
+    let offer = Offer {
+        id: 5,
+        peer: PeerId::from_public_key([6; 32]),
+        name: "Ben".into(),
+        hash: FileHash::from_bytes([7; 32]),
+        file_name: "c.bin".into(),
+        kind: FileKind::Folder,
+        size_bytes: 8,
+        files: 9,
+        received_unix_ms: 10,
+    };
+    let full = FilesState {
+        transfers: vec![transfer(), Transfer { id: 5, state: TransferState::Done, sources: Vec::new(), error_kind: None, ..transfer() }],
+        offers: vec![offer],
+        uploads: vec![upload],
+        shares_revision: 11,
+        shares: 12,
+        kept_bytes: 13,
+    };
+    for state in [full, FilesState::default()] {
+        let mut wire = capnp::message::Builder::new_default();
+        let mut root = wire.init_root::<file_capnp::files_state::Builder<'_>>();
+        write_files_state(&state, root.reborrow());
+        assert_eq!(read_files_state(root.into_reader()).expect("it was just written"), state);
+    }
+}
+
+#[test]
+fn what_became_of_a_file_is_what_was_said_or_why_not() {
+    let lied = Failure::new(FailureKind::VerificationFailed, "It is another file.").advise("Ask somebody else.");
+    for outcome in [Ok(share()), Err(lied.clone())] {
+        let mut wire = capnp::message::Builder::new_default();
+        let mut root = wire.init_root::<file_capnp::share_outcome::Builder<'_>>();
+        write_share_outcome(&outcome, root.reborrow());
+        assert_eq!(read_share_outcome(root.into_reader()).expect("it was just written"), outcome);
+    }
+    for outcome in [Ok(transfer()), Err(lied)] {
+        let mut wire = capnp::message::Builder::new_default();
+        let mut root = wire.init_root::<file_capnp::transfer_outcome::Builder<'_>>();
+        write_transfer_outcome(&outcome, root.reborrow());
+        assert_eq!(read_transfer_outcome(root.into_reader()).expect("it was just written"), outcome);
+    }
+}
+
+#[test]
+fn what_a_client_asks_of_files_survives_the_wire() {
+    let add = AddOptions { scope: ShareScope::Contacts, peers: vec!["Ada".into()], name: "a".into(), copy: true };
+    for options in [add, AddOptions::default()] {
+        let mut wire = capnp::message::Builder::new_default();
+        let mut root = wire.init_root::<file_capnp::add_options::Builder<'_>>();
+        write_add_options(&options, root.reborrow());
+        assert_eq!(read_add_options(root.into_reader()).expect("it was just written"), options);
+    }
+    let get = GetOptions {
+        folder: Some("/tmp/Größe".into()),
+        from: vec!["Ada".into(), "Ben".into()],
+        only_from: true,
+        name: "b".into(),
+    };
+    for options in [get, GetOptions::default()] {
+        let mut wire = capnp::message::Builder::new_default();
+        let mut root = wire.init_root::<file_capnp::get_options::Builder<'_>>();
+        write_get_options(&options, root.reborrow());
+        assert_eq!(read_get_options(root.into_reader()).expect("it was just written"), options);
+    }
+    let mut wire = capnp::message::Builder::new_default();
+    let mut root = wire.init_root::<file_capnp::add_options::Builder<'_>>();
+    root.set_scope(file_capnp::ShareScope::Unspecified);
+    assert_eq!(read_add_options(root.into_reader()).expect("all have defaults").scope, ShareScope::Anyone);
+}
+
+#[test]
+fn settings_of_files_and_what_is_kept_survive_the_wire() {
+    let settings = FileSettings {
+        folder: "/home/ada/Downloads".into(),
+        download_bytes_per_second: 1,
+        upload_bytes_per_second: 2,
+        unasked_bytes: 3,
+        unasked_kinds: ContentKind::ALL.to_vec(),
+        copy_bytes_per_contact: 4,
+        store_bytes: 5,
+        at_once: 6,
+    };
+    let mut wire = capnp::message::Builder::new_default();
+    let mut root = wire.init_root::<file_capnp::file_settings::Builder<'_>>();
+    write_file_settings(&settings, root.reborrow());
+    assert_eq!(read_file_settings(root.reborrow_as_reader()).expect("it was just written"), settings);
+    root.reborrow().init_unasked_kinds(1).set(0, "program");
+    assert!(read_file_settings(root.into_reader()).is_err_and(|error| error.extra.contains("program")));
+    let kept = [Kept {
+        peer: PeerId::from_public_key([1; 32]),
+        name: "Ada".into(),
+        hash: FileHash::from_bytes([2; 32]),
+        size_bytes: 3,
+        held_bytes: 4,
+        since_unix_ms: 5,
+    }];
+    let mut wire = capnp::message::Builder::new_default();
+    let mut list = wire.initn_root::<capnp::struct_list::Builder<'_, file_capnp::kept::Owned>>(1);
+    write_kept(&kept, list.reborrow());
+    assert_eq!(read_kept(list.into_reader()).expect("it was just written"), kept);
+    let progress = AddProgress { done_bytes: 1, total_bytes: 2, files: 3 };
+    let mut wire = capnp::message::Builder::new_default();
+    let mut root = wire.init_root::<file_capnp::add_observer::progress_params::Builder<'_>>();
+    write_add_progress(progress, root.reborrow());
+    assert_eq!(read_add_progress(root.into_reader()), progress);
+}
+
+#[test]
+fn files_without_their_fields_and_pieces_that_are_too_large_are_refused() {
+    let mut wire = capnp::message::Builder::new_default();
+    assert!(read_share(wire.init_root::<file_capnp::share::Builder<'_>>().into_reader()).is_err());
+    assert!(read_transfer(wire.init_root::<file_capnp::transfer::Builder<'_>>().into_reader()).is_err());
+    assert!(read_share_outcome(wire.init_root::<file_capnp::share_outcome::Builder<'_>>().into_reader()).is_err());
+    let mut root = wire.init_root::<file_capnp::transfer::Builder<'_>>();
+    write_transfer(&transfer(), root.reborrow());
+    root.set_state(file_capnp::TransferState::Unspecified);
+    assert!(read_transfer(root.into_reader()).is_err_and(|error| error.extra.contains("the state of a transfer")));
+    let bytes = vec![7; MAX_PIECE_BYTES + 1];
+    assert!(read_piece(&bytes).is_err());
+    assert_eq!(read_piece(&bytes[1..]).expect("it is as large as may be"), bytes[1..]);
 }
