@@ -12,7 +12,7 @@ use super::peers::{Companion, Peer};
 use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
 use super::task::{MAX_HELLOS, Stale, Task};
-use super::{address, counted, hello, suspects, ways};
+use super::{FilesStream, address, counted, hello, suspects, ways};
 
 /// Who closes one connection on purpose and loses the others at once means all of them.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -193,15 +193,23 @@ impl Task {
                         self.record_found(id, &found.record, first_after);
                     }
                     kad::QueryResult::PutRecord(outcome) => self.record_put(id, outcome.is_ok()),
+                    kad::QueryResult::StartProviding(_) => self.provided_told(id, stats.num_successes() > 0),
+                    kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })) => {
+                        self.providers_found(id, &providers);
+                    }
                     _ => {}
                 }
                 if step.last {
                     self.attempt_query_done(id);
+                    self.search_over(id);
                 }
             }
             kad::Event::InboundRequest {
                 request: kad::InboundRequest::PutRecord { source, record: Some(record), .. },
             } => self.keep_record(source, record),
+            kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
+                self.keep_provided(&record);
+            }
             kad::Event::RoutingUpdated { peer, is_new_peer, .. } => {
                 if self.blocks.contains(&peer) {
                     self.swarm.behaviour_mut().kad.remove_peer(&peer);
@@ -274,7 +282,7 @@ impl Task {
         self.figures_changed();
     }
 
-    fn inbound(&mut self, Inbound { peer, protocol, stream }: Inbound) {
+    fn inbound(&mut self, Inbound { peer, connection, protocol, stream }: Inbound) {
         if self.blocks.contains(&peer) {
             return;
         }
@@ -301,6 +309,14 @@ impl Task {
             Protocol::Bandwidth => &self.measurements,
             Protocol::Contact => &self.contacts,
             Protocol::Chat => &self.chats,
+            Protocol::Files => {
+                if let Some(path) = entry.path_of(connection)
+                    && self.files.try_send(FilesStream { peer: id, stream: Box::new(stream), path }).is_err()
+                {
+                    tracing::debug!(%peer, "nobody takes streams of files: refused");
+                }
+                return;
+            }
             Protocol::Ping => {
                 tokio::spawn(ways::answer_pings(stream));
                 return;

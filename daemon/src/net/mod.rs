@@ -10,6 +10,7 @@ mod book;
 mod counted;
 mod dial;
 mod events;
+mod files;
 mod gate;
 mod hello;
 mod holder;
@@ -18,6 +19,7 @@ mod limits;
 mod listener;
 mod peers;
 pub mod ports;
+mod providers;
 mod publish;
 mod reach;
 mod record;
@@ -26,6 +28,7 @@ pub mod rehearsal;
 mod relays;
 mod rows;
 mod saved;
+mod shelf;
 mod standing;
 mod streams;
 mod suspects;
@@ -56,10 +59,12 @@ use peers::Links;
 use streams::{OpenError, Protocol};
 use task::{Command, Datagrams, Opening, Published, Task};
 
+pub use files::FilesStream;
 pub use holder::Transport;
 pub use identity::{IdentityError, SecretKey};
 pub use libp2p::Multiaddr;
 pub use limits::Limits;
+pub use providers::{FIND_WITHIN, MAX_FOUND, MAX_PROVIDED, ProviderKey};
 pub use standing::{Seen, Standing};
 pub use traffic::{Bytes, Traffic};
 pub use ways::{DatagramFigures, PING_BYTES, Way};
@@ -187,6 +192,8 @@ pub struct Incoming {
     /// `/kith/contact/1` and `/kith/chat/1`, the same way.
     pub contacts: Option<mpsc::Receiver<(PeerId, Stream)>>,
     pub chats: Option<mpsc::Receiver<(PeerId, Stream)>>,
+    /// `/kith/files/1`, with the way that each takes.
+    pub files: Option<mpsc::Receiver<FilesStream>>,
 }
 
 /// How a connected peer is reached.
@@ -291,8 +298,9 @@ impl Net {
         let (measurement, measurements) = mpsc::channel(INCOMING);
         let (contact, contacts) = mpsc::channel(INCOMING);
         let (chat, chats) = mpsc::channel(INCOMING);
+        let (file, files) = mpsc::channel(INCOMING);
         let streams = [signal, tunnel, measurement, contact, chat];
-        let task = Task::new(config, swarm, listener, published, streams, measured);
+        let task = Task::new(config, swarm, listener, published, streams, file, measured);
         tokio::spawn(task.run(commanded).instrument(tracing::info_span!("net")));
         net.settle().await;
         Ok((
@@ -303,6 +311,7 @@ impl Net {
                 measurements: Some(measurements),
                 contacts: Some(contacts),
                 chats: Some(chats),
+                files: Some(files),
             },
         ))
     }
@@ -478,7 +487,7 @@ impl Net {
 
 /// Waits until the other side has agreed.
 async fn opened(opening: Opening, peer: PeerId, what: &str) -> Result<Stream, Failure> {
-    let opened = tokio::time::timeout(OPEN_WITHIN, opening).await.unwrap_or(Ok(Err(OpenError::TimedOut)));
+    let opened = tokio::time::timeout(OPEN_WITHIN, opening.stream).await.unwrap_or(Ok(Err(OpenError::TimedOut)));
     let failure = |error: OpenError| {
         let kind = match error {
             OpenError::Unsupported => FailureKind::Unsupported,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kith_common::clock::unix_ms;
 use kith_common::ids::PeerId as KithId;
-use kith_common::node::{PeerInfo, PeerStatus};
+use kith_common::node::{Path, PeerInfo, PeerStatus};
 use kith_common::target::NODE_PORT;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
@@ -17,7 +17,7 @@ use super::book::MAX_ADDRESSES;
 use super::hello::Hello;
 use super::limits::{Bucket, Limits, STREAM_BURST};
 use super::streams::Protocol;
-use super::{PeerLink, address};
+use super::{PeerLink, address, files, providers};
 
 /// How often what a peer says of itself by identify is taken in: at the start, and as its addresses change.
 const IDENTIFY_BURST: u32 = 16;
@@ -25,6 +25,9 @@ const IDENTIFY_PAUSE: Duration = Duration::from_secs(2);
 /// Address records that a peer may leave here: its own, and in a small network those of others that it passes on.
 const RECORD_BURST: u32 = 64;
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
+/// And records of what it has: twice what a node says of its own.
+const PROVIDED_BURST: u32 = 2 * providers::TELL_BURST;
+const PROVIDED_PER_SECOND: u32 = 2 * providers::TELL_PER_SECOND;
 /// Unanswered pings until a connection counts as dead.
 pub(super) const MAX_MISSED_PINGS: u32 = 2;
 
@@ -75,15 +78,16 @@ pub(super) struct Peer {
     jitter: Duration,
     since_unix_ms: i64,
     streams: [Arc<Semaphore>; Protocol::COUNT],
-    most_streams: usize,
+    most_streams: [usize; Protocol::COUNT],
     opened: [Bucket; Protocol::COUNT],
     identified: Bucket,
     records: Bucket,
+    provided: Bucket,
 }
 
 impl Peer {
     fn new(limits: &Limits, now: Instant) -> Self {
-        let most_streams = limits.streams_per_peer as usize;
+        let most_streams = Protocol::ALL.map(|protocol| most_streams(protocol, limits));
         Self {
             connections: Vec::new(),
             hello: None,
@@ -98,11 +102,12 @@ impl Peer {
             rtt: None,
             jitter: Duration::ZERO,
             since_unix_ms: unix_ms(),
-            streams: std::array::from_fn(|_| Arc::new(Semaphore::new(most_streams))),
+            streams: most_streams.map(|most| Arc::new(Semaphore::new(most))),
             most_streams,
             opened: std::array::from_fn(|_| Bucket::new(STREAM_BURST, limits.signals_per_second, now)),
             identified: Bucket::every(IDENTIFY_BURST, IDENTIFY_PAUSE, now),
             records: Bucket::every(RECORD_BURST, RECORD_PAUSE, now),
+            provided: Bucket::new(PROVIDED_BURST, PROVIDED_PER_SECOND, now),
         }
     }
 
@@ -118,7 +123,7 @@ impl Peer {
         self.connections.iter().rev().min_by_key(|connection| {
             let (relayed, udp) = (address::is_relayed(&connection.address), address::is_udp(&connection.address));
             match protocol {
-                Protocol::Hello => (false, relayed, udp),
+                Protocol::Hello | Protocol::Files => (false, relayed, udp),
                 Protocol::Signal | Protocol::Contact | Protocol::Chat => (false, udp, relayed),
                 Protocol::Tunnel => (udp && !relayed, udp, relayed),
                 Protocol::Ping | Protocol::Bandwidth => (false, relayed, !udp),
@@ -134,6 +139,21 @@ impl Peer {
     /// The connection that libp2p takes for this peer's service as a relay: the oldest direct one.
     pub fn carrier(&self) -> Option<&Connection> {
         self.connections.iter().find(|connection| !address::is_relayed(&connection.address))
+    }
+
+    /// A new stream gains nothing by waiting for another connection.
+    pub fn is_best_for(&self, protocol: Protocol) -> bool {
+        match protocol {
+            // Without one a firewall is in the way, or a router, which is the same the next time.
+            Protocol::Files => self.has_direct_tcp() || self.companion == Companion::Failed,
+            _ => self.outlives_udp(),
+        }
+    }
+
+    /// The way of one of its connections; `None` when that is closed.
+    pub fn path_of(&self, id: ConnectionId) -> Option<Path> {
+        let connection = self.connections.iter().find(|connection| connection.id == id);
+        connection.map(|connection| address::path(&connection.address))
     }
 
     pub fn has_direct_tcp(&self) -> bool {
@@ -163,8 +183,13 @@ impl Peer {
         self.records.take(now)
     }
 
+    /// Whether this record of something that the peer has is looked at.
+    pub fn admit_provided(&mut self, now: Instant) -> bool {
+        self.provided.take(now)
+    }
+
     pub fn has_open_streams(&self) -> bool {
-        self.streams.iter().any(|streams| streams.available_permits() < self.most_streams)
+        self.streams.iter().zip(self.most_streams).any(|(streams, most)| streams.available_permits() < most)
     }
 
     /// Smoothed as in RFC 3550, 6.4.1: a sixteenth of each change.
@@ -242,6 +267,12 @@ impl Peer {
             last_seen_unix_ms: unix_ms(),
         })
     }
+}
+
+/// Streams of this kind that a peer may hold open here.
+fn most_streams(protocol: Protocol, limits: &Limits) -> usize {
+    let most = limits.streams_per_peer as usize;
+    if protocol == Protocol::Files { most * files::STREAMS_FACTOR } else { most }
 }
 
 /// What [`super::Net`] answers from without asking the task.

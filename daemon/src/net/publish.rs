@@ -103,6 +103,7 @@ impl Task {
         if known <= SMALL_NETWORK {
             self.publisher.publish_within(AFTER_NEWCOMER);
         }
+        self.providers.newcomer(known <= SMALL_NETWORK, Instant::now() + AFTER_NEWCOMER);
     }
 
     pub(super) fn publish_due(&mut self, now: Instant) {
@@ -226,7 +227,7 @@ impl Task {
         }
         let most = self.dht_records;
         let local = KBucketKey::from(*self.swarm.local_peer_id());
-        let store = self.swarm.behaviour_mut().kad.store_mut();
+        let store = &mut self.swarm.behaviour_mut().kad.store_mut().records;
         let kept = store.get(&offered.key).and_then(|kept| Record::verify(peer, &kept.value, unix_ms()).ok());
         if kept.as_ref().is_some_and(|kept| kept.issued_unix_ms >= new.issued_unix_ms) {
             return;

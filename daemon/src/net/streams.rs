@@ -37,12 +37,21 @@ pub enum Protocol {
     Bandwidth,
     Contact,
     Chat,
+    Files,
 }
 
 impl Protocol {
     pub(super) const COUNT: usize = Self::ALL.len();
-    const ALL: [Self; 7] =
-        [Self::Hello, Self::Signal, Self::Tunnel, Self::Ping, Self::Bandwidth, Self::Contact, Self::Chat];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Hello,
+        Self::Signal,
+        Self::Tunnel,
+        Self::Ping,
+        Self::Bandwidth,
+        Self::Contact,
+        Self::Chat,
+        Self::Files,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -53,6 +62,7 @@ impl Protocol {
             Self::Bandwidth => "/kith/bandwidth/1",
             Self::Contact => "/kith/contact/1",
             Self::Chat => "/kith/chat/1",
+            Self::Files => "/kith/files/1",
         }
     }
 }
@@ -91,6 +101,7 @@ pub struct Open {
 #[derive(Debug)]
 pub struct Inbound {
     pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
     pub(super) protocol: Protocol,
     pub(super) stream: Stream,
 }
@@ -143,10 +154,10 @@ impl NetworkBehaviour for Behaviour {
     fn on_connection_handler_event(
         &mut self,
         peer: PeerId,
-        _: ConnectionId,
+        connection: ConnectionId,
         (protocol, stream): THandlerOutEvent<Self>,
     ) {
-        self.events.push_back(ToSwarm::GenerateEvent(Inbound { peer, protocol, stream }));
+        self.events.push_back(ToSwarm::GenerateEvent(Inbound { peer, connection, protocol, stream }));
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Inbound, THandlerInEvent<Self>>> {

@@ -21,6 +21,7 @@ use libp2p::{
 };
 
 use super::gate::Gate;
+use super::shelf::Shelf;
 use super::{Carrier, DhtMode, Limits, NetConfig, NetError, Toggle, Traffic, address, record, streams};
 
 /// Kith's nodes form their own DHT.
@@ -52,7 +53,7 @@ pub(super) struct Node {
     memory: memory_connection_limits::Behaviour,
     pub identify: Discreet,
     pub ping: ping::Behaviour,
-    pub kad: kad::Behaviour<kad::store::MemoryStore>,
+    pub kad: kad::Behaviour<Shelf>,
     pub mdns: Maybe<mdns::tokio::Behaviour>,
     pub autonat: autonat::v2::client::Behaviour,
     pub autonat_server: Maybe<autonat::v2::server::Behaviour>,
@@ -160,20 +161,22 @@ fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client
     let limits = &config.limits;
 
     let mut dht = kad::Config::new(DHT_PROTOCOL);
-    // What others want stored is looked at first: address records that their owners have signed (publish.rs), nothing
-    // else, no provider records. Owners renew them, so nobody else has to pass them on.
+    // What others want stored is looked at first: address records that their owners have signed (publish.rs), and what
+    // they say they have (providers.rs). Owners renew them, so nobody else has to pass them on.
     dht.set_query_timeout(Duration::from_secs(20))
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_replication_interval(None)
-        .set_publication_interval(None);
+        .set_publication_interval(None)
+        .set_provider_publication_interval(None);
     let store = kad::store::MemoryStoreConfig {
         // And this node's own.
         max_records: config.limits.dht_records as usize + 1,
         max_value_bytes: record::MAX_BYTES + 1,
+        // Those have a shelf of their own.
         max_provided_keys: 0,
         max_providers_per_key: 0,
     };
-    let mut kad = kad::Behaviour::with_config(id, kad::store::MemoryStore::with_config(id, store), dht);
+    let mut kad = kad::Behaviour::with_config(id, Shelf::new(id, store), dht);
     kad.set_mode(Some(match config.dht {
         DhtMode::Client => kad::Mode::Client,
         DhtMode::Auto | DhtMode::Server => kad::Mode::Server,

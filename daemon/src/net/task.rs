@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId as KithId;
-use kith_common::node::{Identity, MediaPorts, PeerInfo};
+use kith_common::node::{Identity, MediaPorts, Path, PeerInfo};
 use kith_common::target::Target;
 use kith_core::listener::{Order, Status};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -22,6 +22,7 @@ use super::dial::Attempt;
 use super::hello::{self, Hello};
 use super::listener::Listener;
 use super::peers::{Companion, Links, Peer, Table};
+use super::providers::{Providers, Wanted};
 use super::publish::Publisher;
 use super::reach::Reach;
 use super::standing::{Standing, Tracker};
@@ -29,7 +30,7 @@ use super::streams::{OpenError, Protocol};
 use super::suspects::Suspects;
 use super::swarm::Node;
 use super::ways::{self, DatagramFigures, Way};
-use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, Lookups, NetConfig, SecretKey, Stream, address, saved};
+use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, FilesStream, Lookups, NetConfig, SecretKey, Stream, address, files, saved};
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
 /// a tunnel is worth little without one.
@@ -48,8 +49,13 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What probes have measured, by peer.
 pub(super) type Datagrams = Arc<BTreeMap<KithId, DatagramFigures>>;
-/// The outcome of opening a stream, as soon as the other side has agreed.
-pub(super) type Opening = oneshot::Receiver<Result<libp2p::Stream, OpenError>>;
+/// A stream that is being opened.
+pub(super) struct Opening {
+    /// The way of its connection.
+    pub path: Path,
+    /// The outcome, as soon as the other side has agreed.
+    pub stream: oneshot::Receiver<Result<libp2p::Stream, OpenError>>,
+}
 
 pub(super) enum Command {
     Connect { target: Target, reply: oneshot::Sender<Result<KithId, Failure>> },
@@ -62,6 +68,7 @@ pub(super) enum Command {
     OpenOn { way: Way, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
     SetName { name: String, reply: oneshot::Sender<Result<(), Failure>> },
     SetBootstrap { nodes: Vec<Multiaddr>, reply: oneshot::Sender<Result<(), Failure>> },
+    Provider(Wanted),
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -111,6 +118,8 @@ pub(super) struct Task {
     pub measurements: mpsc::Sender<(KithId, Stream)>,
     pub contacts: mpsc::Sender<(KithId, Stream)>,
     pub chats: mpsc::Sender<(KithId, Stream)>,
+    pub files: mpsc::Sender<FilesStream>,
+    pub providers: Providers,
     pub standing: Tracker,
     pub suspects: Suspects,
     /// Hellos under way; each ends with what it has read, if it was reading.
@@ -131,6 +140,7 @@ impl Task {
         listener: Listener,
         published: Published,
         [signals, tunnels, measurements, contacts, chats]: [mpsc::Sender<(KithId, Stream)>; 5],
+        files: mpsc::Sender<FilesStream>,
         datagrams: watch::Receiver<Datagrams>,
     ) -> Self {
         let writer = saved::Writer::start();
@@ -155,6 +165,8 @@ impl Task {
             measurements,
             contacts,
             chats,
+            files,
+            providers: Providers::default(),
             standing: Tracker::default(),
             suspects: Suspects::default(),
             hellos: JoinSet::new(),
@@ -238,6 +250,7 @@ impl Task {
                 self.reach.set_bootstrap(nodes);
                 let _ = reply.send(Ok(()));
             }
+            Command::Provider(wanted) => self.provider_wanted(wanted),
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
@@ -263,9 +276,14 @@ impl Task {
         // Behind a relay there is no address to try that hole punching does not try already.
         let direct = entry.is_direct();
         let promising = protocol == Protocol::Tunnel || direct;
-        if !entry.outlives_udp() && promising && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
-            // Behind a relay only hole punching can help, and where it works it is quick.
-            let patience = if protocol == Protocol::Tunnel && direct { TUNNEL_PATIENCE } else { SIGNAL_PATIENCE };
+        let waits = !entry.is_best_for(protocol) && promising;
+        if waits && self.parked.len() < MAX_PARKED && self.dial_companion(peer) {
+            let patience = match protocol {
+                // Behind a relay only hole punching can help, and where it works it is quick.
+                Protocol::Tunnel if direct => TUNNEL_PATIENCE,
+                Protocol::Files => files::PATIENCE,
+                _ => SIGNAL_PATIENCE,
+            };
             self.parked.push(Parked { peer, protocol, until: Instant::now() + patience, reply });
             return;
         }
@@ -273,14 +291,14 @@ impl Task {
     }
 
     fn open_now(&mut self, peer: PeerId, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>>) {
-        let Some(connection) = self.table.get(&peer).and_then(|entry| entry.connection_for(protocol)).map(|c| c.id)
-        else {
+        let chosen = self.table.get(&peer).and_then(|entry| entry.connection_for(protocol));
+        let Some((connection, path)) = chosen.map(|chosen| (chosen.id, address::path(&chosen.address))) else {
             let _ = reply.send(Err(not_connected()));
             return;
         };
-        let (sender, opening) = oneshot::channel();
+        let (sender, stream) = oneshot::channel();
         self.swarm.behaviour_mut().streams.open(peer, connection, protocol, sender);
-        let _ = reply.send(Ok(opening));
+        let _ = reply.send(Ok(Opening { path, stream }));
     }
 
     /// Dials TCP where a UDP connection leads, so that a call has something to fall back on. False when there is
@@ -322,7 +340,8 @@ impl Task {
     /// Opens what waited for a connection to this peer; all of it when dialing has failed.
     pub fn unpark(&mut self, peer: &PeerId, dial_failed: bool) {
         let ready = |task: &Self, parked: &Parked| {
-            parked.peer == *peer && (dial_failed || task.table.get(peer).is_none_or(Peer::outlives_udp))
+            let best = |entry: &Peer| entry.is_best_for(parked.protocol);
+            parked.peer == *peer && (dial_failed || task.table.get(peer).is_none_or(best))
         };
         let (go, wait): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.parked).into_iter().partition(|parked| ready(self, parked));
@@ -397,6 +416,7 @@ impl Task {
         self.suspects_due(now);
         self.reach_due(now);
         self.publish_due(now);
+        self.providers_due(now);
         self.blocks_due(now);
         self.book.save_due(now);
         let (late, wait): (Vec<_>, Vec<_>) =
@@ -415,7 +435,7 @@ impl Task {
         let parked = self.parked.iter().map(|parked| parked.until).min();
         let kept = [self.publisher.deadline(), self.blocks.deadline(), self.book.deadline(), self.suspects.deadline()];
         let others = [self.listener.retry_at(), self.attempts_deadline(), self.reach.deadline(), rows];
-        others.into_iter().chain(kept).flatten().chain(parked).min()
+        others.into_iter().chain(kept).flatten().chain(parked).chain(self.providers.deadline()).min()
     }
 
     /// A query about a peer is over, after so many requests.

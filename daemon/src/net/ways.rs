@@ -100,9 +100,9 @@ impl Task {
         if !self.table.get(&peer).is_some_and(exists) {
             return Err(Failure::new(FailureKind::Unreachable, "this connection has been closed"));
         }
-        let (sender, opening) = oneshot::channel();
+        let (sender, stream) = oneshot::channel();
         self.swarm.behaviour_mut().streams.open(peer, way.connection, protocol, sender);
-        Ok(opening)
+        Ok(Opening { path: way.path, stream })
     }
 }
 
