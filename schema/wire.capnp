@@ -292,6 +292,8 @@ struct FileFrame @0xb7c1f0a2d3e400b0 {
     drop @10 :Data;
     # The id of a copy that the sender of this has asked to be kept, and wants kept no longer. Answered by `dropped`.
     dropped @11 :Void;
+    pace @12 :UInt64;
+    # Bytes a second that the receiver of this is to send on this stream at the most, from now on; 0: as fast as it can. It has no answer.
   }
 }
 
