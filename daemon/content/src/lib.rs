@@ -19,7 +19,7 @@
 //! pub type Progress<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;           // bytes done; Break gives up: ContentError::Cancelled
 //!
 //! // error
-//! enum ContentError { Changed, Missing, NotPermitted(PathBuf), NotAFile(PathBuf), BadName { path, why }, Full,
+//! enum ContentError { Changed, Missing, NotPermitted(PathBuf), NotAFile(PathBuf), BadName { path, why }, Unsteady(PathBuf), Full,
 //!     NoRoom { needed_bytes, free_bytes }, Cancelled, TooLarge, TooManyFiles, TooDeep(PathBuf), Lie(&'static str), NotHere, BadRange,
 //!     Damaged(&'static str), BadManifest(&'static str), InUse(PathBuf), Incomplete { missing_units }, NoFreeName(String), Io { what, error } }
 //! ContentError::is_full(&self) -> bool                                          // Full, NoRoom
@@ -60,7 +60,7 @@
 //! struct Served; Served::open(path: &Path, outboard: Option<&Path>, hash: FileHash, stat: Option<FileStat>) -> Result<Self, ContentError>;
 //!     // stat Some: a user's file, Changed instead of a lie; None: an own copy, Damaged instead of a lie. Always validated.
 //! struct ServedBytes; ServedBytes::new(bytes: Vec<u8>) -> Self;                 // a manifest
-//! struct SealedServed; SealedServed::open(path, outboard: Option<&Path> /* the ciphertext's */, key: SealKey, sealed: FileHash, stat: Option<FileStat>)
+//! struct SealedServed; SealedServed::open(path, outboard: Option<&Path> /* the ciphertext's */, key: &SealKey, sealed: FileHash, stat: Option<FileStat>)
 //!
 //! // seal
 //! struct SealKey;                                                               // Clone, zeroized
