@@ -76,6 +76,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
         Command::Services(arguments) => noun::services::run(&client, arguments, output).await,
         Command::Contacts(arguments) => noun::contacts::run(&client, arguments, output).await,
         Command::Chat(arguments) => noun::chat::run(&client, &socket, arguments, output).await,
+        Command::Files(arguments) => noun::files::run(&client, arguments, output).await,
         Command::Call(arguments) => noun::call::call(&client, arguments, output).await,
         Command::Answer(arguments) => noun::call::answer(&client, arguments, output).await,
         Command::Calls => noun::calls::list(&client, output).await,

@@ -280,8 +280,8 @@ pub struct ContentWriter {
 
 impl ContentWriter {
     /// Returns when there is room for more.
-    pub async fn write(&self, bytes: Bytes) -> Result<(), Failure> {
-        let mut rest = bytes;
+    pub async fn write(&self, bytes: impl Into<Bytes>) -> Result<(), Failure> {
+        let mut rest = bytes.into();
         while !rest.is_empty() {
             let piece = rest.split_to(rest.len().min(MAX_PIECE_BYTES));
             let write = self.sink.ask(move |sink, _| async move {

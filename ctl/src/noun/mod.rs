@@ -5,6 +5,7 @@ pub mod calls;
 pub mod chat;
 pub mod contacts;
 pub mod diag;
+pub mod files;
 pub mod id;
 pub mod ip;
 pub mod peers;

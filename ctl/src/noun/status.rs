@@ -1,16 +1,19 @@
 //! `status`: the node on one screen.
 
 use kith_common::client::Client;
+use kith_common::file::TransferState;
 use kith_common::node::ServiceState;
 use serde_json::json;
 
-use super::{calls, services};
+use super::{calls, files, services};
 use crate::output::Output;
 use crate::stop::Stop;
 use crate::when::span;
 
 pub async fn run(client: &Client, output: &Output) -> Result<(), Stop> {
     let (status, calls) = tokio::try_join!(client.status(), client.calls())?;
+    let mut transfers = files::state(client).await?.transfers;
+    transfers.retain(|transfer| transfer.state.is_live() || transfer.state == TransferState::Paused);
     let _gone = output.row(&json!({
         "version": status.version,
         "uptime_s": status.uptime_s,
@@ -18,6 +21,7 @@ pub async fn run(client: &Client, output: &Output) -> Result<(), Stop> {
         "services": status.services.iter().map(services::json_row).collect::<Vec<_>>(),
         "peers_connected": status.peers_connected,
         "calls": calls.iter().map(calls::row).collect::<Vec<_>>(),
+        "transfers": transfers.iter().map(files::show::transfer_row).collect::<Vec<_>>(),
         "tor": { "enabled": false, "state": ServiceState::Absent },
     }));
     if output.is_json() {
@@ -36,5 +40,8 @@ pub async fn run(client: &Client, output: &Output) -> Result<(), Stop> {
     ));
     let _gone = output.text(&services::text(&status.services));
     let _gone = output.text(&format!("\n{}", calls::text(&calls)));
+    if !transfers.is_empty() {
+        let _gone = output.text(&format!("\n{}", files::show::transfers(&transfers)));
+    }
     Ok(())
 }

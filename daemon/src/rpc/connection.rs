@@ -21,6 +21,8 @@ use super::node::KithServer;
 
 /// Subscriptions and sinks of one client. A window with a call needs five.
 const MAX_SUBSCRIPTIONS: usize = 128;
+/// Contents that a client reads or writes at once; each holds a buffer or two and a file.
+const MAX_STREAMS: usize = 8;
 /// A connection that has not said anything sensible by then gives its place to others.
 const GREETING_DEADLINE: Duration = Duration::from_secs(10);
 /// Takeovers that a client's observers have not been told yet.
@@ -33,17 +35,27 @@ pub struct Connection {
     pub taken: broadcast::Sender<(CallId, Medium)>,
     greeted: CancellationToken,
     open: Rc<Cell<usize>>,
+    streams: Rc<Cell<usize>>,
 }
 
 impl Connection {
     fn new(daemon: Daemon) -> Rc<Self> {
         let (taken, _) = broadcast::channel(TAKEN_QUEUE);
-        Rc::new(Self { daemon, taken, greeted: CancellationToken::new(), open: Rc::default() })
+        Rc::new(Self { daemon, taken, greeted: CancellationToken::new(), open: Rc::default(), streams: Rc::default() })
     }
 
     /// The client speaks our language.
     pub fn greet(&self) {
         self.greeted.cancel();
+    }
+
+    /// For content that is read or written, as long as it is held.
+    pub fn stream(&self) -> capnp::Result<Place> {
+        if self.streams.get() >= MAX_STREAMS {
+            return Err(Error::overloaded(format!("a client may read and write {MAX_STREAMS} contents at once")));
+        }
+        self.streams.set(self.streams.get() + 1);
+        Ok(Place(Rc::clone(&self.streams)))
     }
 
     /// Runs `task` for the client until it ends or the client drops the handle.
@@ -92,6 +104,15 @@ impl Drop for Subscription {
 }
 
 impl handle::Server for Subscription {}
+
+/// One of a number that is limited.
+pub struct Place(Rc<Cell<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
 
 /// Serves a client until it goes away.
 pub async fn serve(stream: UnixStream, daemon: Daemon, pool: &Rc<Pool>) {

@@ -10,6 +10,7 @@ mod chat;
 mod connection;
 mod contacts;
 mod diagnostics;
+mod files;
 mod media;
 mod node;
 #[doc(hidden)]
@@ -34,6 +35,7 @@ use crate::calls::Calls;
 use crate::chat::Chat;
 use crate::contacts::Contacts;
 use crate::diagnostics::Diagnostics;
+use crate::files::Files;
 use crate::net::Net;
 use crate::services::Services;
 
@@ -51,6 +53,7 @@ pub struct Daemon {
     pub calls: Calls,
     pub contacts: Contacts,
     pub chat: Chat,
+    pub files: Files,
     pub services: Services,
     pub diagnostics: Diagnostics,
     pub started: Instant,

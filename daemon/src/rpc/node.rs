@@ -17,13 +17,14 @@ use super::chat::ChatServer;
 use super::connection::Connection;
 use super::contacts::ContactsServer;
 use super::diagnostics::DiagnosticsServer;
+use super::files::FilesServer;
 use super::services::ServicesServer;
 use super::watch;
 
 /// Raised only when a meaning changes.
 const PROTOCOL: u32 = 1;
 /// What a client may ask for by name.
-const FEATURES: [&str; 4] = ["calls", "services", "contacts", "chat"];
+const FEATURES: [&str; 5] = ["calls", "services", "contacts", "chat", "files"];
 /// What a client calls itself is shown in the log.
 const MAX_NAME_CHARS: usize = 64;
 /// Rows of the peer list that fit a message with room to spare; connected peers come first.
@@ -114,6 +115,11 @@ impl node::Server for NodeServer {
 
     async fn chat(self: Rc<Self>, _: node::ChatParams, mut results: node::ChatResults) -> capnp::Result<()> {
         results.get().set_chat(capnp_rpc::new_client(ChatServer(Rc::clone(&self.0))));
+        Ok(())
+    }
+
+    async fn files(self: Rc<Self>, _: node::FilesParams, mut results: node::FilesResults) -> capnp::Result<()> {
+        results.get().set_files(capnp_rpc::new_client(FilesServer(Rc::clone(&self.0))));
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use kith_common::chat::{Conversation, Message};
 use kith_common::contact::{Contact, People};
+use kith_common::file::{FilesState, Kept, MAX_TRANSFERS, Offer, Share, Transfer, Upload};
 use kith_common::rpc::MAX_MESSAGE_BYTES;
 
 /// For the items of a list: half of what a message may have, so that what is counted roughly fits.
@@ -14,12 +15,23 @@ const ROW_BYTES: usize = 512;
 const PEER_BYTES: usize = 64;
 /// Conversations of a list: the schema promises so many.
 const MAX_CONVERSATIONS: usize = 2000;
+/// Sealed copies of others in a list, likewise.
+const MAX_KEPT: usize = 2000;
+/// Of the room, for offers and for uploads each; transfers have all of it.
+const PART: usize = 8;
 /// Of a conversation's last message, to show in a list.
 const PREVIEW_CHARS: usize = 256;
 
 /// How many of the first items fit.
 fn fitting<'a, T: 'a>(items: impl Iterator<Item = &'a T>, bytes: impl Fn(&T) -> usize) -> usize {
-    let mut room = ROOM_BYTES;
+    fitting_in(ROOM_BYTES, items, bytes)
+}
+
+fn fitting_in<'a, T: 'a>(
+    mut room: usize,
+    items: impl Iterator<Item = &'a T>,
+    bytes: impl Fn(&T) -> usize,
+) -> usize {
     let fits = |item: &&T| {
         let left = room.checked_sub(bytes(item));
         room = left.unwrap_or_default();
@@ -89,14 +101,67 @@ pub fn people(people: &People) -> Cow<'_, People> {
     Cow::Owned(people)
 }
 
+fn share_bytes(share: &Share) -> usize {
+    let copies = share.copies.iter().map(|copy| ROW_BYTES + copy.name.len() + copy.reason.len());
+    let texts = share.ticket.len() + share.name.len() + share.path.len();
+    ROW_BYTES + texts + share.peers.len() * PEER_BYTES + copies.sum::<usize>()
+}
+
+/// The first of these that fit, one at least: the next page begins after the last of them.
+pub fn shares(shares: &[Share]) -> &[Share] {
+    let fitting = fitting(shares.iter(), share_bytes).max(1);
+    &shares[..fitting.min(shares.len())]
+}
+
+fn transfer_bytes(transfer: &Transfer) -> usize {
+    let sources = transfer.sources.iter().map(|source| ROW_BYTES + source.name.len() + source.reason.len());
+    let paths = transfer.folder.len() + transfer.saved_path.len();
+    let texts = transfer.name.len() + transfer.error.len() + transfer.advice.len();
+    ROW_BYTES + paths + texts + sources.sum::<usize>()
+}
+
+/// Where there is too much: without the sources of what does not go on, and then the first transfers, the first offers
+/// and the first uploads.
+pub fn files(state: &FilesState) -> Cow<'_, FilesState> {
+    let offer = |offer: &Offer| ROW_BYTES + offer.name.len() + offer.file_name.len();
+    let upload = |upload: &Upload| ROW_BYTES + upload.name.len() + upload.file_name.len();
+    let transfers: usize = state.transfers.iter().map(transfer_bytes).sum();
+    let others = state.offers.iter().map(offer).chain(state.uploads.iter().map(upload)).sum::<usize>();
+    if transfers + others <= ROOM_BYTES && state.transfers.len() <= MAX_TRANSFERS {
+        return Cow::Borrowed(state);
+    }
+    let mut state = state.clone();
+    state.transfers.truncate(MAX_TRANSFERS);
+    let over = state.transfers.iter_mut().filter(|transfer| !transfer.state.is_live());
+    over.for_each(|transfer| transfer.sources.clear());
+    let transfers = fitting(state.transfers.iter(), transfer_bytes);
+    state.transfers.truncate(transfers);
+    let offers = fitting_in(ROOM_BYTES / PART, state.offers.iter(), offer);
+    state.offers.truncate(offers);
+    let uploads = fitting_in(ROOM_BYTES / PART, state.uploads.iter(), upload);
+    state.uploads.truncate(uploads);
+    Cow::Owned(state)
+}
+
+/// The first of these that fit.
+pub fn kept(kept: &[Kept]) -> &[Kept] {
+    &kept[..fitting(kept.iter(), |kept| ROW_BYTES + kept.name.len()).min(MAX_KEPT)]
+}
+
 #[cfg(test)]
 mod tests {
     use kith_common::call::Direction;
     use kith_common::chat::{ConversationId, MAX_PAGE, MAX_TEXT_BYTES, MessageId, MessageState};
     use kith_common::contact::{MAX_NOTE_CHARS, Presence, Trust};
-    use kith_common::convert::{write_conversations, write_messages, write_people};
+    use kith_common::convert::{
+        write_conversations, write_files_state, write_kept, write_messages, write_people, write_shares,
+    };
+    use kith_common::file::{
+        CopyState, FileHash, FileKind, MAX_FILE_NAME_BYTES, MAX_FILE_PEERS, MAX_SHARES_PAGE, SealedCopy, ShareScope,
+        ShareState, Source, SourceState, TransferState,
+    };
     use kith_common::ids::PeerId;
-    use kith_common::{chat_capnp, contact_capnp};
+    use kith_common::{chat_capnp, contact_capnp, file_capnp};
 
     use super::*;
 
@@ -199,6 +264,149 @@ mod tests {
         assert!(cut.contacts.len() == 2000 && cut.contacts[0].note.is_empty());
         let mut wire = capnp::message::Builder::new_default();
         write_people(&cut, wire.init_root::<contact_capnp::people::Builder<'_>>());
+        assert!(written(&wire) < MAX_MESSAGE_BYTES, "{}", written(&wire));
+    }
+
+    const PEER: PeerId = PeerId::from_public_key([1; 32]);
+
+    /// As long as names and paths may be.
+    fn name() -> String {
+        "x".repeat(MAX_FILE_NAME_BYTES)
+    }
+
+    fn path() -> String {
+        "/x".repeat(2048)
+    }
+
+    fn transfer(id: u32, state: TransferState) -> Transfer {
+        let source = Source {
+            peer: PEER,
+            name: name(),
+            state: SourceState::Dropped,
+            path: None,
+            received_bytes: 0,
+            bytes_per_second: 0,
+            reason: "It does not have it any more.".into(),
+            sealed: false,
+        };
+        Transfer {
+            id,
+            hash: FileHash::from_bytes([2; 32]),
+            name: name(),
+            kind: FileKind::File,
+            size_bytes: 0,
+            done_bytes: 0,
+            state,
+            bytes_per_second: 0,
+            remaining_seconds: 0,
+            sources: vec![source; 8],
+            folder: String::new(),
+            saved_path: String::new(),
+            error: String::new(),
+            advice: String::new(),
+            started_unix_ms: 0,
+            finished_unix_ms: 0,
+            seconds: 0.0,
+            fetched_twice_bytes: 0,
+            next_try_seconds: 0,
+            files: 1,
+            files_done: 0,
+            error_kind: None,
+        }
+    }
+
+    fn written_state(state: &FilesState) -> usize {
+        let mut wire = capnp::message::Builder::new_default();
+        write_files_state(state, wire.init_root::<file_capnp::files_state::Builder<'_>>());
+        written(&wire)
+    }
+
+    #[test]
+    fn sources_of_what_is_over_give_way_to_transfers_and_those_to_the_message() {
+        let few = FilesState { transfers: vec![transfer(1, TransferState::Fetching)], ..FilesState::default() };
+        assert_eq!(*files(&few), few);
+        let mut transfers = vec![transfer(1, TransferState::Fetching)];
+        transfers.extend((0..499).map(|_| transfer(2, TransferState::Done)));
+        let many = FilesState { transfers, ..FilesState::default() };
+        let cut = files(&many);
+        assert_eq!(cut.transfers.len(), 500);
+        assert_eq!(cut.transfers.iter().map(|transfer| transfer.sources.len()).sum::<usize>(), 8);
+        let long = Transfer { folder: path(), saved_path: path(), ..transfer(3, TransferState::Waiting) };
+        let offer = Offer {
+            id: 1,
+            peer: PEER,
+            name: name(),
+            hash: FileHash::from_bytes([2; 32]),
+            file_name: name(),
+            kind: FileKind::File,
+            size_bytes: 0,
+            files: 1,
+            received_unix_ms: 0,
+        };
+        let upload = Upload {
+            peer: PEER,
+            name: name(),
+            hash: FileHash::from_bytes([2; 32]),
+            file_name: name(),
+            sent_bytes: 0,
+            bytes_per_second: 0,
+            path: None,
+            sealed: false,
+        };
+        let most = FilesState {
+            transfers: vec![long; 1000],
+            offers: vec![offer; 5000],
+            uploads: vec![upload; 5000],
+            ..FilesState::default()
+        };
+        let cut = files(&most);
+        let counts = (cut.transfers.len(), cut.offers.len(), cut.uploads.len());
+        assert!(counts.0 > 100 && counts.1 > 200 && counts.2 > 200, "{counts:?}");
+        assert!(written_state(&cut) < MAX_MESSAGE_BYTES, "{}", written_state(&cut));
+    }
+
+    #[test]
+    fn pages_of_shares_and_lists_of_copies_fit() {
+        let copy = SealedCopy { peer: PEER, name: name(), held_bytes: 0, state: CopyState::Refused, reason: name() };
+        let share = Share {
+            hash: FileHash::from_bytes([2; 32]),
+            ticket: "x".repeat(4096),
+            name: name(),
+            kind: FileKind::File,
+            size_bytes: 0,
+            files: 1,
+            scope: ShareScope::Peers,
+            peers: vec![PEER; MAX_FILE_PEERS],
+            state: ShareState::Available,
+            path: path(),
+            added_unix_ms: 0,
+            sent_bytes: 0,
+            copies: vec![copy; MAX_FILE_PEERS],
+            position: 1,
+        };
+        let usual = vec![Share { copies: Vec::new(), ticket: "x".repeat(400), ..share.clone() }; MAX_SHARES_PAGE as usize];
+        assert_eq!(shares(&usual).len(), usual.len());
+        let long = vec![share; MAX_SHARES_PAGE as usize];
+        let page = shares(&long);
+        assert!(page.len() > 40, "{}", page.len());
+        let mut wire = capnp::message::Builder::new_default();
+        let to = wire.initn_root::<capnp::struct_list::Builder<'_, file_capnp::share::Owned>>(page.len() as u32);
+        write_shares(page, to);
+        assert!(written(&wire) < MAX_MESSAGE_BYTES, "{}", written(&wire));
+        assert!(shares(&[]).is_empty() && kept(&[]).is_empty());
+        let copy = Kept {
+            peer: PEER,
+            name: name(),
+            hash: FileHash::from_bytes([2; 32]),
+            size_bytes: 0,
+            held_bytes: 0,
+            since_unix_ms: 0,
+        };
+        let all = vec![copy; 3000];
+        assert_eq!(kept(&all).len(), MAX_KEPT);
+        let mut wire = capnp::message::Builder::new_default();
+        let to = wire.initn_root::<capnp::struct_list::Builder<'_, file_capnp::kept::Owned>>(MAX_KEPT as u32);
+        write_kept(kept(&all), to);
         assert!(written(&wire) < MAX_MESSAGE_BYTES, "{}", written(&wire));
     }
 }

@@ -77,7 +77,7 @@ pub async fn calls(connection: Rc<Connection>, observer: calls_observer::Client)
 
 /// A client may leave out what does not interest it (a method it does not have is an error of its own); only one that is
 /// gone ends the watch.
-fn heard<T>(outcome: capnp::Result<T>) -> capnp::Result<()> {
+pub fn heard<T>(outcome: capnp::Result<T>) -> capnp::Result<()> {
     match outcome {
         Err(error) if error.kind == capnp::ErrorKind::Disconnected => Err(error),
         _ => Ok(()),
