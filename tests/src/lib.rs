@@ -5,6 +5,7 @@
 
 pub mod clips;
 pub mod daemon;
+pub mod forwarder;
 pub mod lines;
 pub mod manager;
 pub mod namespaces;

@@ -1,5 +1,5 @@
 //! Programs that nobody here compiled: one Python client answers a call, sees, hears, and is seen and heard; another
-//! follows the messages and misses none, whatever happens to it.
+//! follows the messages and misses none, whatever happens to it; a third fetches a file.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -69,6 +69,26 @@ fn a_python_program_answers_a_call_and_is_seen_and_heard() -> Result<()> {
     let report = client.seen().last().context("it prints a report")?;
     let report: serde_json::Value = serde_json::from_str(report)?;
     ensure!(report["pictures"].as_u64() > Some(30) && report["sounds"].as_u64() > Some(100), "{report}");
+    Ok(())
+}
+
+#[test]
+fn a_python_program_fetches_a_file_and_says_where_it_is() -> Result<()> {
+    let Some((python, script)) = client("fetch.py")? else { return Ok(()) };
+    let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
+    let (shared, folder) = (ada.dir().join("Grüße.bin"), ben.dir().join("fetched"));
+    let content: Vec<u8> = (0..3_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(&shared, &content)?;
+    std::fs::create_dir(&folder)?;
+    let ticket = ada.ask(&["files", "add", &shared.to_string_lossy()])?["ticket"].clone();
+    let mut command = Command::new(python);
+    command.arg("-u").arg(&script).arg("--socket").arg(&ben.socket).arg("--to").arg(&folder);
+    let mut fetching = Lines::start(command.arg(ticket.as_str().context("a share has a ticket")?))?;
+    let ended = fetching.wait_end(SOON)?;
+    ensure!(ended.success(), "{}", fetching.errors());
+    let path = fetching.seen().last().context("it says where the file is")?;
+    assert_eq!(Path::new(path), folder.join("Grüße.bin"));
+    ensure!(std::fs::read(path)? == content, "it is the same");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod chat;
 mod core_cost;
 mod dht;
 mod figure;
+mod files;
 mod nat;
 mod peers;
 mod small;
@@ -43,6 +44,15 @@ const ROWS: &[Row] = &[
     ("chat-latency", "one message at a time, from one client to the other", chat::latency),
     ("chat-search", "a million messages: starting with them, and finding the newest 50", chat::search),
     ("chat-beside-calls", "a voice call, then a video call, with ten messages a second each way", chat::beside_calls),
+    ("files-add", "2 GiB are hashed and shared", files::adding),
+    ("files-fetch", "1 GiB from one to another, beside a plain copy and the programs that are installed", files::fetching),
+    ("files-first-byte", "small files, 30 times", files::first_byte),
+    ("files-round-trip", "1 GiB over a line of 50 ms", files::round_trip),
+    ("files-narrow", "200 MiB over a line of 100 Mb/s", files::narrow),
+    ("files-three", "2 GiB from three at once, one ten times slower", files::three),
+    ("files-memory", "memory while 12 GiB come, and while 100,000 files are shared", files::memory),
+    ("files-killed", "the receiver of 2 GiB is killed 20 times", files::killed),
+    ("files-beside-call", "a transfer and a video call between the same two", files::beside_call),
     ("core", "the cost of a decision", small::core),
     ("nat", "every two kinds of homes; KITH_NAT_TRIES=10 KITH_NAT_HOLD=60 for the full run of 45 min", nat::matrix),
 ];
