@@ -78,8 +78,8 @@
 //! struct Blob { hash, size, relative: Option<String>, executable: bool }
 //! struct BlobLayout { hash, size, first_unit: u32, units: u32, relative: Option<String>, executable: bool }
 //! struct Layout { blobs: Vec<BlobLayout>, unit_bytes: u64, empty_folders: Vec<String> }
-//! impl Layout { fn file(hash, size) -> Self; fn folder(&Manifest) -> Self; fn new(Vec<Blob>, empty_folders) -> Result<Self, _>;
-//!     fn units(&self) -> u32; fn total_bytes(&self) -> u64; fn unit(&self, unit: u32) -> Option<Unit>; fn blob_of(&self, unit) -> Option<usize> }
+//! impl Layout { fn file(hash, size) -> Result<Self, _>; fn folder(&Manifest) -> Result<Self, _>; fn new(Vec<Blob>, empty_folders) -> Result<Self, _>;
+//!     fn kind(&self) -> FileKind; fn units(&self) -> u32; fn total_bytes(&self) -> u64; fn unit(&self, unit: u32) -> Option<Unit>; fn blob_of(&self, unit) -> Option<usize> }
 //! struct Unit { blob: usize, hash: FileHash, size: u64 /* of the blob */, range: Range<u64> /* in the blob */ }  // what to ask for
 //! struct Bits; // Clone; new(units), from_bytes(&[u8], units) -> Option<Self>, as_bytes(), get(unit), set(unit), clear(unit), len(), count(), is_full(), iter()
 //! struct Partial; impl Partial {
@@ -89,11 +89,13 @@
 //!     fn allocate(&self) -> Result<(), ContentError>;                           // after check_proof: room for all of it, or NoRoom
 //!     fn store(&self, unit: u32, encoded: &[u8]) -> Result<(), ContentError>;
 //!     fn sync(&self) -> Result<Bits, ContentError>;                             // what is safe on the disk now: keep it as `synced`
-//!     fn recheck(&self, trusted: Option<&Bits>, progress: Progress) -> Result<Bits, ContentError>; // all units but the trusted ones
+//!     fn recheck(&self, trusted: Option<&Bits>, progress: Progress) -> Result<Bits, ContentError>; // Some: the units on record that are not
+//!         // trusted (`synced`, after another boot); None: every unit, on record or not
 //!     fn serve(&self, blob: usize) -> Result<Served, ContentError>;             // NotHere for what is not there yet
 //!     fn data_path(&self, blob: usize) -> PathBuf;
 //!     fn keep_outboards(&self, outboards: &Path) -> Result<(), ContentError>;   // before finish: what was fetched can be shared without hashing it
-//!     fn finish(self, name: &str) -> Result<PathBuf, ContentError>;             // name is made safe here too
+//!     fn finish(self, name: &str) -> Result<PathBuf, ContentError>;             // name is made safe here too. A note of the path stays until
+//!         // `discard_at`, which is called once the path is noted elsewhere (committed): that is what makes `placed` work
 //!     fn finish_sealed(self, name: &str, plain: &[Plain], progress: Progress) -> Result<PathBuf, ContentError>; // decrypts each blob, then as finish
 //!     fn discard(self) -> Result<(), ContentError>; fn discard_at(target_folder, hash) -> Result<(), ContentError>; }
 //! struct Plain { key: SealKey, hash: FileHash, size: u64 }                      // of each blob of the layout, in its order

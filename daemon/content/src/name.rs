@@ -35,7 +35,7 @@ pub fn safe_name(raw: &str) -> String {
     }
     let name = trimmed(&name);
     let name = if is_device(name) { format!("_{name}") } else { name.to_owned() };
-    let name = shortened(&name);
+    let name = shortened(&name, MAX_FILE_NAME_BYTES);
     if name.is_empty() { NAMELESS.to_owned() } else { name }
 }
 
@@ -107,12 +107,12 @@ fn is_device(name: &str) -> bool {
     DEVICES.contains(&stem.as_str()) || NUMBERED_DEVICES.iter().any(numbered)
 }
 
-/// Cut between characters, with its ending.
-fn shortened(name: &str) -> String {
-    if name.len() <= MAX_FILE_NAME_BYTES {
+/// Cut between characters, with its ending. `max_bytes` is more than an ending may have.
+pub(crate) fn shortened(name: &str, max_bytes: usize) -> String {
+    if name.len() <= max_bytes {
         return name.to_owned();
     }
     let (stem, ending) = split_ending(name);
-    let stem = trimmed(&stem[..stem.floor_char_boundary(MAX_FILE_NAME_BYTES - ending.len())]);
+    let stem = trimmed(&stem[..stem.floor_char_boundary(max_bytes.saturating_sub(ending.len()))]);
     format!("{stem}{ending}")
 }
