@@ -1,6 +1,7 @@
 //! Clients of every kind against a daemon with one rehearsed call.
 
 mod driving;
+mod filing;
 mod hostile;
 mod streaming;
 mod talking;
