@@ -17,3 +17,4 @@ pub mod rate;
 pub mod reach;
 pub mod stats;
 pub mod sync;
+pub mod transfer;

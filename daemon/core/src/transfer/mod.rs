@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! Event::Ask        ->  `get` on the stream
-//! answer begins     ->  handle_bytes for what has come of it, as it comes (64 KiB or so at a time)
+//! answer begins     ->  handle_bytes for what has come of it, as it comes: what each read returns, not more at once
 //! answer is whole   ->  handle_received, then verify and write, off the task
 //!   it is on disk   ->  handle_stored
 //!   it is wrong     ->  handle_wrong: the source is dropped, and named
@@ -27,9 +27,11 @@
 
 mod allowance;
 mod bits;
+mod choose;
 mod gentle;
 mod meter;
 mod scheduler;
+mod search;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -74,7 +76,8 @@ pub enum Event<S> {
         source: S,
         unit: u32,
     },
-    /// From now on the source sends no more bytes a second than that; `None`: as fast as it can.
+    /// From now on the source sends no more bytes a second than that, in writes of a hundredth of a second's worth (and 1 KiB
+    /// at least); `None`: as fast as it can.
     Pace {
         source: S,
         bytes_per_second: Option<u64>,
@@ -88,6 +91,18 @@ pub enum Event<S> {
     Search,
     /// All units are on the disk. Comes once.
     Finished,
+}
+
+impl<S: PartialEq> Event<S> {
+    fn is_about(&self, one: S) -> bool {
+        match self {
+            Self::Ask { source, .. }
+            | Self::Cancel { source, .. }
+            | Self::Pace { source, .. }
+            | Self::Drop { source, .. } => *source == one,
+            Self::Search | Self::Finished => false,
+        }
+    }
 }
 
 /// Why a source is given up.
