@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -137,6 +137,17 @@ impl Lines {
         let status = self.child.wait()?;
         let _ = self.errors_over.recv_timeout(LAST_WORDS);
         Ok(status)
+    }
+
+    /// Whether it has ended; reads what it has printed so far, so that it is not held up.
+    pub fn has_ended(&mut self) -> bool {
+        loop {
+            match self.lines.try_recv() {
+                Ok(line) => self.seen.push(line),
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
     }
 
     /// As `wait_end`, and the lines as JSON.

@@ -419,9 +419,8 @@ pub fn killed() -> Result<Vec<Figure>> {
     for kill in 0..=KILLS {
         let mut ben = Daemon::with("ben", options.clone())?;
         let begun = Instant::now();
-        if kill == 0 {
-            let _ = ben.spawn(&["files", "get", &ticket, "--to", path_text(&to)?])?;
-        }
+        // The transfer stays when who asked for it goes.
+        let asked = (kill == 0).then(|| ben.spawn(&["files", "get", &ticket, "--to", path_text(&to)?])).transpose()?;
         let mut watch = ben.spawn(&["files", "watch"])?;
         let mut from = None;
         let grown = watch.wait_for("bytes", LONG, |line| {
@@ -451,6 +450,7 @@ pub fn killed() -> Result<Vec<Figure>> {
         }
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         std::thread::sleep(Duration::from_millis(50 + (moment >> 33) % 300));
+        drop(asked);
         ben.kill();
     }
     bail!("the transfer did not end")
