@@ -551,7 +551,10 @@ mod tests {
     #[test]
     fn a_ticket_that_claims_too_much_is_refused() {
         let huge = FileTicket { size_bytes: MAX_SIZE_BYTES + 1, ..ticket() };
-        assert_eq!(huge.to_string().parse::<FileTicket>(), Err(FileTargetError::Ticket("it is for a file larger than 16 TiB")));
+        assert_eq!(
+            huge.to_string().parse::<FileTicket>(),
+            Err(FileTargetError::Ticket("it is for a file larger than 16 TiB"))
+        );
     }
 
     #[test]

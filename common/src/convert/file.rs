@@ -418,11 +418,7 @@ pub fn write_add_progress(progress: AddProgress, mut to: add_observer::progress_
 }
 
 pub fn read_add_progress(from: add_observer::progress_params::Reader<'_>) -> AddProgress {
-    AddProgress {
-        done_bytes: from.get_done_bytes(),
-        total_bytes: from.get_total_bytes(),
-        files: from.get_files(),
-    }
+    AddProgress { done_bytes: from.get_done_bytes(), total_bytes: from.get_total_bytes(), files: from.get_files() }
 }
 
 /// Content that comes in pieces, into a buffer of its own.

@@ -347,7 +347,10 @@ fn the_state_of_files_survives_the_wire() {
         received_unix_ms: 10,
     };
     let full = FilesState {
-        transfers: vec![transfer(), Transfer { id: 5, state: TransferState::Done, sources: Vec::new(), error_kind: None, ..transfer() }],
+        transfers: vec![
+            transfer(),
+            Transfer { id: 5, state: TransferState::Done, sources: Vec::new(), error_kind: None, ..transfer() },
+        ],
         offers: vec![offer],
         uploads: vec![upload],
         shares_revision: 11,

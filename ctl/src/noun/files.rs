@@ -69,7 +69,8 @@ async fn list(client: &Client, search: Option<&str>, limit: u32, output: &Output
     }
     let _gone = found.iter().try_for_each(|share| output.row(&show::share_row(share)));
     let none = found.is_empty() && search.is_some();
-    let _gone = output.text(&if none { "No share has that in its name or path.".to_owned() } else { show::shares(&found) });
+    let _gone =
+        output.text(&if none { "No share has that in its name or path.".to_owned() } else { show::shares(&found) });
     Ok(())
 }
 

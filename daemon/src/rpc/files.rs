@@ -243,12 +243,7 @@ fn hash(text: capnp::text::Reader<'_>) -> Result<FileHash, Failure> {
 }
 
 /// Hashes and shares, and tells how far that has come. Dropping this gives up.
-async fn add(
-    files: Files,
-    path: PathBuf,
-    options: AddOptions,
-    observer: add_observer::Client,
-) -> capnp::Result<()> {
+async fn add(files: Files, path: PathBuf, options: AddOptions, observer: add_observer::Client) -> capnp::Result<()> {
     let (sender, progress) = watch::channel(AddProgress::default());
     let adding = pin!(files.add(path, options, sender));
     let outcome = tokio::select! {

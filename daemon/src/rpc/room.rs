@@ -27,11 +27,7 @@ fn fitting<'a, T: 'a>(items: impl Iterator<Item = &'a T>, bytes: impl Fn(&T) -> 
     fitting_in(ROOM_BYTES, items, bytes)
 }
 
-fn fitting_in<'a, T: 'a>(
-    mut room: usize,
-    items: impl Iterator<Item = &'a T>,
-    bytes: impl Fn(&T) -> usize,
-) -> usize {
+fn fitting_in<'a, T: 'a>(mut room: usize, items: impl Iterator<Item = &'a T>, bytes: impl Fn(&T) -> usize) -> usize {
     let fits = |item: &&T| {
         let left = room.checked_sub(bytes(item));
         room = left.unwrap_or_default();
@@ -384,7 +380,8 @@ mod tests {
             copies: vec![copy; MAX_FILE_PEERS],
             position: 1,
         };
-        let usual = vec![Share { copies: Vec::new(), ticket: "x".repeat(400), ..share.clone() }; MAX_SHARES_PAGE as usize];
+        let usual =
+            vec![Share { copies: Vec::new(), ticket: "x".repeat(400), ..share.clone() }; MAX_SHARES_PAGE as usize];
         assert_eq!(shares(&usual).len(), usual.len());
         let long = vec![share; MAX_SHARES_PAGE as usize];
         let page = shares(&long);

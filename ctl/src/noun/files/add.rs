@@ -168,7 +168,12 @@ fn progress_line(now: AddProgress, rate: u64) -> String {
     let rate = show::rate(rate);
     match now.total_bytes {
         0 => format!("{}  {rate}", show::bytes(now.done_bytes)),
-        total => format!("{}  {} of {}  {rate}", show::bar(now.done_bytes, total), show::bytes(now.done_bytes), show::bytes(total)),
+        total => format!(
+            "{}  {} of {}  {rate}",
+            show::bar(now.done_bytes, total),
+            show::bytes(now.done_bytes),
+            show::bytes(total)
+        ),
     }
 }
 

@@ -66,8 +66,13 @@ async fn follow(
                 return Err(stop(&now));
             }
         };
+        let lost = |failure| {
+            let advice =
+                "The transfer goes on by itself as soon as the daemon is back; the same command then follows it.";
+            Stop::from(failure).advise(advice)
+        };
         // The feed ends with the daemon, and says so.
-        let Some(state) = report.transpose()? else { return Ok(None) };
+        let Some(state) = report.transpose().map_err(lost)? else { return Ok(None) };
         let Some(next) = state.transfers.into_iter().find(|transfer| transfer.id == now.id) else {
             if seen {
                 return Err(Stop::failed(format!("fetching {} was cancelled", show::title(&now))));

@@ -172,7 +172,9 @@ pub fn shares(shares: &[Share]) -> String {
 pub fn share(share: &Share) -> String {
     let state = match share.state {
         ShareState::Available => "shared",
-        ShareState::Changed => "changed on the disk since: nothing of it is sent; add it again to share what is there now",
+        ShareState::Changed => {
+            "changed on the disk since: nothing of it is sent; add it again to share what is there now"
+        }
         ShareState::Missing => "not on the disk any more: nothing of it is sent",
     };
     let mut rows = vec![
@@ -245,14 +247,7 @@ pub fn transfers(transfers: &[Transfer]) -> String {
             0 if transfer.state != TransferState::Done => ("–".to_owned(), "–".to_owned()),
             size => (bytes(size), format!("{} %", if size == 0 { 100 } else { per_cent(transfer.done_bytes, size) })),
         };
-        cells([
-            &transfer.id.to_string(),
-            &title(transfer),
-            &total,
-            &done,
-            &name(transfer.state),
-            &remark(transfer),
-        ])
+        cells([&transfer.id.to_string(), &title(transfer), &total, &done, &name(transfer.state), &remark(transfer)])
     }));
     table(&rows)
 }
@@ -457,7 +452,10 @@ pub mod tests {
             [0, 999, 1000, 999_949, 999_950, 5_000_000_000, 1 << 44].map(bytes),
             ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "5.0 GB", "17.6 TB"]
         );
-        assert_eq!([per_cent(0, 0), per_cent(999, 1000), per_cent(3, 2), per_cent(u64::MAX, u64::MAX)], [0, 99, 100, 100]);
+        assert_eq!(
+            [per_cent(0, 0), per_cent(999, 1000), per_cent(3, 2), per_cent(u64::MAX, u64::MAX)],
+            [0, 99, 100, 100]
+        );
         assert_eq!(bar(50, 100), "[############------------]  50 %");
     }
 

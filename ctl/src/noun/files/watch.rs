@@ -72,7 +72,11 @@ impl News {
             Self::Gone(transfer) => Some(format!("{}  {}  is not listed any more", transfer.id, show::title(transfer))),
             Self::Offer(offer) => {
                 let (who, what) = (show::who(&offer.peer, &offer.name), line(&offer.file_name));
-                Some(format!("{who} offers {what} ({}): kithctl files accept {}", show::bytes(offer.size_bytes), offer.id))
+                Some(format!(
+                    "{who} offers {what} ({}): kithctl files accept {}",
+                    show::bytes(offer.size_bytes),
+                    offer.id
+                ))
             }
             Self::Transfer(..) | Self::Upload(_) => None,
         }
