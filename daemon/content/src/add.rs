@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -271,9 +270,4 @@ impl Drop for Temporary {
             tracing::warn!(path = %self.path.display(), %error, "a temporary file stays");
         }
     }
-}
-
-/// A progress that nobody follows.
-pub(crate) const fn quietly(_: u64) -> ControlFlow<()> {
-    ControlFlow::Continue(())
 }

@@ -22,9 +22,11 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Open {
     Read,
+    /// Read and write what is there.
+    Existing,
     /// Read and write, made where it is not there.
     Write,
-    /// Write, and nothing may be there.
+    /// The same, and nothing may be there.
     New,
 }
 
@@ -78,7 +80,7 @@ impl Dir {
         for folder in folders.split('/') {
             let above = current.as_ref().unwrap_or(self);
             current = Some(match missing {
-                Open::Read => above.sub(folder)?,
+                Open::Read | Open::Existing => above.sub(folder)?,
                 Open::Write | Open::New => above.make_sub(folder, Mode::from_raw_mode(0o777))?,
             });
         }
@@ -97,6 +99,7 @@ impl Dir {
         let parent = parent.as_ref().unwrap_or(self);
         let flags = match how {
             Open::Read => OFlags::RDONLY,
+            Open::Existing => OFlags::RDWR,
             Open::Write => OFlags::RDWR | OFlags::CREATE,
             Open::New => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };

@@ -100,7 +100,7 @@ impl Job<'_> {
         }
         let shared = Shared::default();
         let outcome = thread::scope(|scope| {
-            let helper = scope.spawn(|| shared.work(self, file, &mut Scratch::default(), &mut |_| ControlFlow::Continue(())));
+            let helper = scope.spawn(|| shared.work(self, file, &mut Scratch::default(), &mut quietly));
             let own = shared.work(self, file, scratch, progress);
             let helped = helper.join().unwrap_or(Err(ContentError::Cancelled));
             own.and(helped)
@@ -159,6 +159,11 @@ pub(crate) fn hash_subtree(node: Node, data: &[u8], pairs: &mut Vec<u8>) -> Cv {
     pairs[at..at + 32].copy_from_slice(&left);
     pairs[at + 32..at + PAIR_BYTES].copy_from_slice(&right);
     node.merge(&left, &right)
+}
+
+/// A progress that nobody follows.
+pub(crate) const fn quietly(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 pub(crate) fn report(progress: Progress<'_>, done: u64) -> Result<()> {

@@ -109,3 +109,47 @@
 //! fn room(folder: &Path, needed: u64) -> Result<(), ContentError>;              // NoRoom unless it fits and a reserve stays free
 //! fn boot_id() -> Option<String>;                                               // another one: the machine went down, `.bits` may be ahead of the data
 //! ```
+
+mod add;
+mod dir;
+mod disk;
+mod error;
+mod folder;
+mod hash;
+mod layout;
+mod manifest;
+mod name;
+mod partial;
+mod place;
+mod seal;
+mod sealed;
+mod serve;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+
+pub use add::{Added, FileStat, add_copy, add_file, blob_path, outboard_path, remove_leftovers, remove_outboard};
+pub use disk::{boot_id, free_bytes, room};
+pub use error::ContentError;
+pub use folder::{AddedFolder, FolderProgress, Walk, Walked, add_folder, walk};
+pub use layout::{Bits, Blob, BlobLayout, Layout, Unit, unit_bytes};
+pub use manifest::{Entry, MAX_DEPTH, MAX_MANIFEST_BYTES, MAX_PATH_BYTES, Manifest};
+pub use name::{content_kind, safe_name};
+pub use partial::{Partial, Plain};
+pub use place::place;
+pub use seal::{
+    SEALED_SEGMENT_BYTES, SealKey, Sealed, add_sealed, copy_key, lookup_id, open_bytes, open_sealed, opens_start,
+    seal_bytes, sealed_bytes,
+};
+pub use sealed::SealedServed;
+pub use serve::{Provide, Served, ServedBytes};
+pub use tree::{
+    GROUP_BYTES, MAX_RANGE_BYTES, check_proof, decode, encoded_bytes, hash_bytes, outboard_bytes, proof_range,
+};
+
+/// Told how many bytes are done, a few times a second at the most for what is large; [`ControlFlow::Break`] gives up with
+/// [`ContentError::Cancelled`].
+pub type Progress<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kith_common::file::FileKind;
-use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::dir::{Dir, at};
@@ -78,8 +78,15 @@ fn rename(above: &Dir, from: &str, folder: &Dir, to: &str, kind: FileKind) -> Re
                 }
                 FileKind::Folder => rustix::fs::mkdirat(folder, to, Mode::from_raw_mode(0o700))?,
             }
-            rustix::fs::renameat(above, from, folder, to)
+            rustix::fs::renameat(above, from, folder, to).inspect_err(|_| remove_placeholder(folder, to, kind))
         }
         outcome => outcome,
+    }
+}
+
+fn remove_placeholder(folder: &Dir, name: &str, kind: FileKind) {
+    let flags = if kind == FileKind::Folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    if let Err(error) = rustix::fs::unlinkat(folder, name, flags) {
+        tracing::warn!(%error, "an empty file stays behind");
     }
 }
