@@ -382,6 +382,29 @@ mod tests {
     }
 
     #[test]
+    fn files_go_by_tcp_and_by_no_relay_where_there_is_another_way() {
+        let relay = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+        let addresses = [
+            format!("/ip4/203.0.113.2/tcp/9999/p2p/{relay}/p2p-circuit"),
+            "/ip4/203.0.113.1/udp/9999/quic-v1".to_owned(),
+            "/ip4/203.0.113.1/tcp/9999".to_owned(),
+        ];
+        let mut table = Table::new(Limits::default());
+        let id = PeerId::random();
+        let mut chosen = Vec::new();
+        for (number, address) in addresses.iter().enumerate() {
+            let address = address.parse().expect("a valid address");
+            table.opened(id, ConnectionId::new_unchecked(number), address, Instant::now());
+            let peer = table.get(&id).expect("just connected");
+            let best = peer.connection_for(Protocol::Files).expect("connected").id;
+            chosen.push((best, peer.path_of(best), peer.is_best_for(Protocol::Files)));
+        }
+        let id = ConnectionId::new_unchecked;
+        let (relayed, direct) = (Some(Path::Relayed), Some(Path::Direct));
+        assert_eq!(chosen, [(id(0), relayed, false), (id(1), direct, false), (id(2), direct, true)]);
+    }
+
+    #[test]
     fn jitter_follows_changes_of_the_round_trip() {
         let mut peer = Peer::new(&Limits::default(), Instant::now());
         for rtt in [10, 10, 26] {

@@ -8,7 +8,7 @@ use kith_common::ids::PeerId as KithId;
 use libp2p::{PeerId, kad};
 use tokio::sync::oneshot;
 
-use super::shelf::record_key;
+use super::shelf::{provider_key, record_key};
 use super::task::{Command, Task};
 use super::{Net, address};
 
@@ -114,7 +114,7 @@ impl Providers {
     }
 
     fn free_at(&self) -> Option<Instant> {
-        self.spent_until?.checked_sub(TELL_INTERVAL * TELL_BURST)
+        self.spent_until?.checked_sub(TELL_INTERVAL * (TELL_BURST - 1))
     }
 
     fn tell_at(&mut self, key: ProviderKey, at: Instant) {
@@ -259,8 +259,8 @@ impl Task {
     /// A peer says that it has something. That it is the peer itself who says so, libp2p has checked.
     pub(super) fn keep_provided(&mut self, offered: &kad::ProviderRecord) {
         let now = Instant::now();
-        let (source, key) = (offered.provider, offered.key.as_ref().try_into());
-        let (Some(peer), Ok(key)) = (address::from_libp2p(&source), key) else {
+        let source = offered.provider;
+        let (Some(peer), Some(key)) = (address::from_libp2p(&source), provider_key(&offered.key)) else {
             tracing::debug!(%source, "a provider record that is none is not kept");
             return;
         };
@@ -301,13 +301,12 @@ mod tests {
         let mut now = start;
         let first = tell(&mut providers, now);
         assert_eq!((first.len(), first[0]), (TELL_BURST as usize, key(MAX_PROVIDED - 1)));
-        let mut told = first.len();
+        now += Duration::from_secs(1);
+        providers.add(key(MAX_PROVIDED));
+        assert_eq!(tell(&mut providers, now)[0], key(MAX_PROVIDED), "just added");
         while !providers.fresh.is_empty() {
-            now = providers.deadline().expect("there is more to tell").max(now + Duration::from_secs(60));
-            providers.add(key(told + MAX_PROVIDED));
-            let batch = tell(&mut providers, now);
-            assert_eq!(batch[0], key(told + MAX_PROVIDED), "just added");
-            told += batch.len();
+            now = providers.deadline().expect("there is more to tell");
+            assert!(!tell(&mut providers, now).is_empty());
         }
         let took = now - start;
         assert!(took < RENEW_AFTER * 2 / 3, "{took:?}");
@@ -342,6 +341,6 @@ mod tests {
         assert_eq!(providers.deadline(), Some(soon));
         assert_eq!(tell(&mut providers, soon), [key(1)]);
         providers.newcomer(false, soon);
-        assert_eq!(tell(&mut providers, soon), [], "in a large network a few have it, and they have");
+        assert!(tell(&mut providers, soon).is_empty(), "in a large network a few have it, and they have");
     }
 }

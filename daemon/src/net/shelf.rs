@@ -127,10 +127,10 @@ impl Shelf {
 
     fn retain(&mut self, at: KBucketDistance, stays: impl Fn(&(KithId, Instant)) -> bool) {
         let Some(mut row) = self.kept.remove(&at) else { return };
-        let (stay, go) = row.providers.into_iter().partition(stays);
+        let (stay, go): (Vec<_>, Vec<_>) = row.providers.into_iter().partition(stays);
         row.providers = go;
         self.forget(&row);
-        if !Vec::is_empty(&stay) {
+        if !stay.is_empty() {
             self.kept.insert(at, Row { key: row.key, providers: stay });
         }
     }
@@ -153,7 +153,7 @@ pub(super) fn record_key(key: &ProviderKey) -> RecordKey {
     RecordKey::new(key)
 }
 
-fn provider_key(key: &RecordKey) -> Option<ProviderKey> {
+pub(super) fn provider_key(key: &RecordKey) -> Option<ProviderKey> {
     key.as_ref().try_into().ok()
 }
 
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!((told(&shelf, 1).len(), shelf.count, shelf.by_peer.len(), shelf.kept.len()), (0, 0, 0, 0));
         let long_ago = now.checked_sub(VALID).expect("this machine is up for longer, or time begins before");
         shelf.keep(key(2), peer(7), long_ago);
-        assert_eq!(told(&shelf, 2), []);
+        assert!(told(&shelf, 2).is_empty());
     }
 
     #[test]

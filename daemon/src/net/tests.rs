@@ -2,6 +2,7 @@
 
 mod apart;
 mod discovery;
+mod files;
 mod relays;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

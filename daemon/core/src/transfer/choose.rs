@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::gentle::MOST_RATE;
 use super::source::Source;
 use super::{ALL_IN_FLIGHT, Allowance, Event, MOST_ACTIVE, Mode, Transfer};
 
@@ -39,11 +40,15 @@ impl<S: Copy + Ord> Transfer<S> {
     pub(super) fn paces(&mut self, limit: &Allowance, now: Instant) {
         let active = self.sources.values().filter(|known| known.active).count();
         for (source, known) in &mut self.sources {
-            if let Some(gentle) = &mut known.gentle {
-                gentle.poll(active, now);
-            }
-            let gentle = known.gentle.as_ref().map(super::gentle::Gentle::rate);
-            let pace = [known.allowance.rate(), limit.rate(), gentle].into_iter().flatten().min();
+            let told = [known.allowance.rate(), limit.rate()].into_iter().flatten().min();
+            let pace = match &mut known.gentle {
+                Some(gentle) => {
+                    let share = MOST_RATE / active.max(1) as f64;
+                    gentle.poll(told.map_or(share, |told| share.min(told as f64)), now);
+                    Some(gentle.rate())
+                }
+                None => told,
+            };
             if pace != known.told {
                 known.told = pace;
                 self.events.push_back(Event::Pace { source: *source, bytes_per_second: pace });
@@ -90,7 +95,7 @@ impl<S: Copy + Ord> Transfer<S> {
     /// Of the units that others were asked for, the one that this source would save most time with.
     fn find_slow(&self, own: S, now: Instant) -> Option<u32> {
         let source = self.sources.get(&own)?;
-        // While there is a call nothing is sent twice, but for a source that is about to be given up.
+        // While there is a call nothing is sent twice; what is stuck is asked of others when it counts as that.
         if self.mode == Mode::Gentle || source.stalls > 0 {
             return None;
         }

@@ -71,9 +71,8 @@ impl Gentle {
         }
     }
 
-    /// `share`: of how many sources this is one.
-    pub fn poll(&mut self, share: usize, now: Instant) {
-        let most = MOST_RATE / share.max(1) as f64;
+    /// `most`: what it may be told at the most.
+    pub fn poll(&mut self, most: f64, now: Instant) {
         if now >= self.rise_at {
             self.rise_at = now + RISE_EVERY;
             // Somebody who is asked for nothing does not show what the line carries.
@@ -81,7 +80,8 @@ impl Gentle {
                 self.rate *= RISE;
             }
         }
-        self.rate = self.rate.min(most.max(LEAST_RATE));
+        // What it does not send because it was told so is not in a queue.
+        self.rate = self.rate.min(most);
     }
 
     pub const fn deadline(&self) -> Instant {

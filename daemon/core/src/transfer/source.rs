@@ -235,17 +235,4 @@ impl Source {
     pub fn stalls_at(&self) -> Option<Instant> {
         (!self.asks.is_empty() && self.whole == 0).then(|| self.heard + STALLED_AFTER)
     }
-
-    /// How long it will take until that unit is here, in seconds, at the rate of late.
-    pub fn seconds_until(&self, unit: u32, now: Instant) -> f64 {
-        let mut before = 0;
-        for ask in &self.asks {
-            before += ask.missing();
-            if ask.unit == unit {
-                break;
-            }
-        }
-        // Without a rate it may take forever.
-        before as f64 / self.pace.rate(now).max(1.0)
-    }
 }
