@@ -25,6 +25,9 @@ pub enum Aim {
     End,
     /// The row with this key, a third below the top.
     Row(u64),
+    /// The first row. A list that is read from there on stands at the top when it is short, and stays where one is when
+    /// others come at its end.
+    Top,
 }
 
 /// A wish to be somewhere. Each has a number of its own and is fulfilled once.
@@ -54,6 +57,11 @@ pub enum AtEnd {
 enum Anchor {
     End,
     Row { key: u64, top: f32 },
+}
+
+impl Anchor {
+    /// The first row, whichever that is.
+    const TOP: Self = Self::Row { key: 0, top: EDGE };
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +146,7 @@ struct Layouter<'r, 'a, Message> {
     old: BTreeMap<u64, Tree>,
     renderer: &'r Renderer,
     size: Size,
+    aim: Aim,
     rows: VecDeque<Row<'a, Message>>,
 }
 
@@ -225,6 +234,14 @@ impl<'a, Message> Layouter<'_, 'a, Message> {
             let by = end - last.bottom();
             self.shift(by);
             self.up();
+            if let Some(first) = self.rows.front()
+                && self.aim == Aim::Top
+                && first.index == 0
+                && first.top > EDGE
+            {
+                let by = EDGE - first.top;
+                self.shift(by);
+            }
             return AtEnd::Yes;
         }
         AtEnd::No
@@ -237,7 +254,8 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
     }
 
     fn state(&self) -> tree::State {
-        tree::State::new(State::default())
+        let anchor = if self.wanted.aim == Aim::Top { Anchor::TOP } else { Anchor::End };
+        tree::State::new(State { anchor, ..State::default() })
     }
 
     /// Children are reconciled when they are placed: only then it is known which there are.
@@ -255,11 +273,12 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
             state.anchor = match self.wanted.aim {
                 Aim::End => Anchor::End,
                 Aim::Row(key) => Anchor::Row { key, top: size.height / 3.0 },
+                Aim::Top => Anchor::TOP,
             };
         }
         let old = state.placed.iter().map(|row| row.key).zip(tree.children.drain(..)).collect();
-        let mut layouter =
-            Layouter { keys: &self.keys, build: &self.build, old, renderer, size, rows: VecDeque::new() };
+        let (keys, build, aim) = (&self.keys, &self.build, self.wanted.aim);
+        let mut layouter = Layouter { keys, build, old, renderer, size, aim, rows: VecDeque::new() };
         state.at_end = layouter.place(state.anchor);
         let rows = layouter.rows;
         state.placed.clear();
@@ -272,8 +291,12 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
             self.shown.push(row.element);
             tree.children.push(row.tree);
         }
-        state.anchor = match (state.at_end, state.placed.iter().find(|row| row.top + row.height > 0.0)) {
-            (AtEnd::No, Some(row)) => Anchor::Row { key: row.key, top: row.top },
+        let seen = state.placed.iter().find(|row| row.top + row.height > 0.0);
+        state.anchor = match (self.wanted.aim, state.at_end, seen) {
+            // What comes before the first row is seen by who stands there.
+            (Aim::Top, _, Some(row)) if row.index == 0 && row.top >= EDGE => Anchor::TOP,
+            (Aim::Top, _, None) => Anchor::TOP,
+            (Aim::Top, _, Some(row)) | (_, AtEnd::No, Some(row)) => Anchor::Row { key: row.key, top: row.top },
             _ => Anchor::End,
         };
         Node::with_children(size, nodes)
