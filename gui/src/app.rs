@@ -3,6 +3,7 @@
 
 mod calling;
 mod events;
+mod filing;
 mod navigate;
 mod places;
 mod talking;
@@ -15,6 +16,7 @@ use futures::stream::BoxStream;
 use iced::widget::{container, row, stack};
 use iced::{Element, Fill, Subscription, Task, Theme, window};
 use kith_common::call::{CallInfo, StageReport};
+use kith_common::failure::Failure;
 use kith_common::ids::CallId;
 use kith_common::media::VideoFormat;
 use tokio::sync::mpsc;
@@ -26,7 +28,7 @@ use crate::capture::{Hardware, Notice, Studio};
 use crate::link::{Command, Commander, Event, Test};
 use crate::notify::Notifier;
 use crate::playback::{Playback, Ring};
-use crate::screen::{call, chat, diagnostics, ended, home, incoming, network, services, sidebar};
+use crate::screen::{call, chat, diagnostics, ended, files, home, incoming, network, services, sidebar};
 use crate::session::Memory;
 use crate::theme;
 use crate::widget::video::{Bell, Role, VideoSlot};
@@ -50,6 +52,9 @@ pub enum Message {
     Home(home::Message),
     Call(call::Message),
     Chat(chat::Message),
+    Files(files::Message),
+    /// A folder was to be opened; whether it was.
+    Revealed(Result<(), Failure>),
     Incoming(incoming::Message),
     Ended(ended::Message),
     Network(network::Message),
@@ -58,6 +63,9 @@ pub enum Message {
     Go(Place),
     Key(Key),
     Around(Around),
+    Dropped(PathBuf),
+    /// Something is held over the window, or not any more.
+    Hovered(bool),
     Close,
     Exit,
 }
@@ -77,6 +85,7 @@ pub struct App {
     /// Where one is when there is no call to show.
     pub place: Place,
     pub chat: chat::Chat,
+    pub files: files::Files,
     pub network: network::Network,
     pub services: services::Services,
     pub diagnostics: diagnostics::Diagnostics,
@@ -180,6 +189,7 @@ impl App {
             screen: Screen::Home,
             place: Place::Calls,
             chat: chat::Chat::default(),
+            files: files::Files::default(),
             network: network::Network::default(),
             services: services::Services::default(),
             diagnostics: diagnostics::Diagnostics::default(),
@@ -287,6 +297,11 @@ impl App {
                 let wish = self.chat.update(message);
                 return self.grant(wish);
             }
+            Message::Files(message) => {
+                let wish = self.files.update(message);
+                return self.grant(wish);
+            }
+            Message::Revealed(told) => self.revealed(told),
             Message::Network(message) => {
                 let wish = self.network.update(message);
                 return self.grant(wish);
@@ -302,6 +317,8 @@ impl App {
             Message::Go(place) => return self.go(place),
             Message::Key(key) => return self.key(key),
             Message::Around(around) => return self.around(around),
+            Message::Dropped(path) => return self.dropped(path),
+            Message::Hovered(over) => self.hovered(over),
             Message::Close => {
                 let Some(call) = self.own else { return iced::exit() };
                 self.commander.send(Command::HangUp(call));

@@ -4,6 +4,7 @@
 pub mod app;
 pub mod capture;
 pub mod chart;
+pub mod desktop;
 pub mod link;
 pub mod mock;
 pub mod notify;

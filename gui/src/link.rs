@@ -4,10 +4,12 @@
 mod daemon;
 mod echo;
 mod errand;
+mod files;
 mod run;
 mod talk;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use kith_common::call::{CallInfo, CallOptions, CallStats, Medium, StageReport, Switch};
@@ -16,12 +18,14 @@ use kith_common::client::{AudioReceiver, AudioSender, VideoReceiver, VideoSender
 use kith_common::contact::People;
 use kith_common::diagnostics::{LinkSample, NetworkState};
 use kith_common::failure::Failure;
+use kith_common::file::FilesState;
 use kith_common::ids::CallId;
 use kith_common::media::VideoFormat;
 use kith_common::node::{Identity, NodeStatus, PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
 
 pub use errand::{Errand, Job, News};
+pub use files::{Filing, SHARES};
 pub use talk::{HITS, PAGE, Span, Talk};
 
 /// A person cannot press more buttons than this before the first is taken up.
@@ -109,6 +113,8 @@ pub enum Event {
     Conversations(Result<Vec<Conversation>, Failure>),
     /// Messages that are new or have changed.
     Messages(Vec<Message>),
+    /// Transfers and offers, or why the daemon does not tell.
+    Files(Result<Arc<FilesState>, Failure>),
     News(Job, News),
     /// A call is new or has changed.
     Call(CallInfo),
@@ -163,6 +169,7 @@ impl std::fmt::Debug for Event {
             Self::People(_) => "People",
             Self::Conversations(_) => "Conversations",
             Self::Messages(_) => "Messages",
+            Self::Files(_) => "Files",
             Self::News(job, _) => return write!(f, "News({job:?})"),
             Self::Call(info) => return write!(f, "Call({:?}, {:?})", info.id, info.state),
             Self::Stage(call, report) => return write!(f, "Stage({call:?}, {:?})", report.stage),

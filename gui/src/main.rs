@@ -48,10 +48,11 @@ impl ScreenName {
         match self {
             Self::Call => Some(Place::Calls),
             Self::Chat => Some(Place::Chat),
+            Self::Files => Some(Place::Files),
             Self::Network => Some(Place::Network),
             Self::Services => Some(Place::Services),
             Self::Diagnostics => Some(Place::Diagnostics),
-            Self::Files | Self::Broadcast | Self::Settings => None,
+            Self::Broadcast | Self::Settings => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! test picture stands in for the peer; the peer that is not connected cannot be reached.
 //! Half a minute after the start somebody calls.
 
+pub mod files;
 pub mod node;
 pub mod talk;
 
@@ -40,6 +41,7 @@ pub fn link(commands: mpsc::Receiver<Command>, remote: VideoSlot) -> BoxStream<'
         pictures: 0,
         node: node::Scripted::default(),
         talks: talk::Talks::default(),
+        shelf: files::Shelf::default(),
         links: Switch::Off,
         work: JoinSet::new(),
         jobs: BTreeMap::new(),
@@ -140,6 +142,7 @@ struct Script {
     pictures: u64,
     node: node::Scripted,
     talks: talk::Talks,
+    shelf: files::Shelf,
     /// Whether somebody looks at the links.
     links: Switch,
     /// Errands that take their time.
@@ -162,6 +165,7 @@ impl Script {
         self.tell(Event::Network(Ok(node::network()))).await;
         self.tell(Event::People(Ok(self.talks.people.clone()))).await;
         self.tell(Event::Conversations(Ok(self.talks.conversations()))).await;
+        self.tell(self.shelf.told()).await;
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         let caller = tokio::time::sleep(FIRST_CALL);
         tokio::pin!(caller);
@@ -188,6 +192,7 @@ impl Script {
         match command {
             Command::Start(job, errand) => self.start(job, errand).await,
             Command::Cancel(job) => {
+                self.shelf.cancel(job);
                 if let Some(handle) = self.jobs.remove(&job) {
                     handle.abort();
                 }
@@ -211,6 +216,12 @@ impl Script {
             }
             return;
         }
+        if let Errand::Files(filing) = &errand {
+            for event in self.shelf.obey(job, filing) {
+                self.tell(event).await;
+            }
+            return;
+        }
         match self.node.obey(&errand) {
             Some(news) => {
                 self.tell(Event::News(job, news)).await;
@@ -229,7 +240,7 @@ impl Script {
             self.tell(Event::Services(Ok(self.node.services.clone()))).await;
         }
         self.tell(Event::Peers(self.node.peers())).await;
-        for event in self.talks.tick() {
+        for event in self.talks.tick().into_iter().chain(self.shelf.tick()) {
             self.tell(event).await;
         }
         if self.links == Switch::On {

@@ -5,15 +5,19 @@ pub mod chat;
 pub mod devices;
 pub mod diagnostics;
 pub mod ended;
+pub mod files;
 pub mod home;
 pub mod incoming;
 pub mod network;
 pub mod services;
 pub mod sidebar;
 
+use std::path::PathBuf;
+
 use kith_common::call::CallKind;
 use kith_common::ids::PeerId;
 
+use crate::desktop::What;
 use crate::link::{Errand, Job};
 
 /// What the screens about the node want done.
@@ -37,4 +41,10 @@ pub enum Wish {
     Remember,
     /// What is on the clipboard becomes the contact to add.
     PasteContact,
+    /// What is on the clipboard becomes the file to share or to fetch.
+    PasteFile,
+    /// The desktop asks which files.
+    Choose(What),
+    /// A folder, with the desktop's program for it.
+    Reveal(PathBuf),
 }

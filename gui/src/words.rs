@@ -1,6 +1,7 @@
 //! What the window says in words: names, figures, and why calls end.
 
 pub mod chat;
+pub mod files;
 pub mod node;
 
 use std::time::Duration;

@@ -3,6 +3,8 @@
 
 #[path = "window/chat.rs"]
 mod chat;
+#[path = "window/files.rs"]
+mod files;
 #[path = "window/node.rs"]
 mod node;
 

@@ -34,6 +34,7 @@ impl App {
             Event::Peers(_) | Event::Services(_) | Event::Network(_) | Event::Links(_) | Event::News(..) => {
                 return self.heard_of_node(event);
             }
+            Event::Files(told) => return self.heard_of_files(told),
             Event::People(_) | Event::Conversations(_) | Event::Messages(_) => return self.heard_of_people(event),
             Event::Call(info) => return self.call_changed(info),
             Event::Stage(id, report) => match &mut self.screen {

@@ -10,7 +10,7 @@ use lucide_icons::Icon;
 
 use super::{App, Message, Screen};
 use crate::link::Command;
-use crate::screen::{chat, network};
+use crate::screen::{chat, files, network};
 use crate::theme;
 use crate::widget::parts::{dot, icon};
 
@@ -19,22 +19,24 @@ use crate::widget::parts::{dot, icon};
 pub enum Place {
     Calls,
     Chat,
+    Files,
     Network,
     Services,
     Diagnostics,
 }
 
 impl Place {
-    const ALL: [Self; 5] = [Self::Calls, Self::Chat, Self::Network, Self::Services, Self::Diagnostics];
+    const ALL: [Self; 6] = [Self::Calls, Self::Chat, Self::Files, Self::Network, Self::Services, Self::Diagnostics];
 
     /// Its picture, its name, and the keys that lead there.
     fn sign(self) -> (Icon, &'static str, &'static str) {
         match self {
             Self::Calls => (Icon::Video, "Calls", "Ctrl+1"),
             Self::Chat => (Icon::MessageCircle, "Chat", "Ctrl+2"),
-            Self::Network => (Icon::Waypoints, "Network", "Ctrl+3"),
-            Self::Services => (Icon::Server, "Services", "Ctrl+4"),
-            Self::Diagnostics => (Icon::Activity, "Diagnostics", "Ctrl+5"),
+            Self::Files => (Icon::Folder, "Files", "Ctrl+3"),
+            Self::Network => (Icon::Waypoints, "Network", "Ctrl+4"),
+            Self::Services => (Icon::Server, "Services", "Ctrl+5"),
+            Self::Diagnostics => (Icon::Activity, "Diagnostics", "Ctrl+6"),
         }
     }
 
@@ -67,9 +69,10 @@ pub fn key(pressed: &Pressed, modifiers: Modifiers) -> Option<Key> {
     match pressed.as_ref() {
         Pressed::Character("1") if modifiers.command() => Some(Key::Go(Place::Calls)),
         Pressed::Character("2") if modifiers.command() => Some(Key::Go(Place::Chat)),
-        Pressed::Character("3") if modifiers.command() => Some(Key::Go(Place::Network)),
-        Pressed::Character("4") if modifiers.command() => Some(Key::Go(Place::Services)),
-        Pressed::Character("5") if modifiers.command() => Some(Key::Go(Place::Diagnostics)),
+        Pressed::Character("3") if modifiers.command() => Some(Key::Go(Place::Files)),
+        Pressed::Character("4") if modifiers.command() => Some(Key::Go(Place::Network)),
+        Pressed::Character("5") if modifiers.command() => Some(Key::Go(Place::Services)),
+        Pressed::Character("6") if modifiers.command() => Some(Key::Go(Place::Diagnostics)),
         Pressed::Character("k") if modifiers.command() => Some(Key::Jump),
         Pressed::Character("f") if modifiers.command() => Some(Key::Search),
         Pressed::Named(Named::Tab) if modifiers.control() => Some(Key::Turn(if back { -1 } else { 1 })),
@@ -106,6 +109,7 @@ impl App {
                 let wish = self.chat.update(chat::Message::Find);
                 return self.grant(wish);
             }
+            Key::Search if self.place == Place::Files => return operation::focus(files::SEARCH),
             Key::Search => {
                 let go = self.go(Place::Network);
                 return go.chain(operation::focus(network::SEARCH));
@@ -117,6 +121,10 @@ impl App {
             }
             Key::Escape if self.place == Place::Chat => {
                 let wish = self.chat.escape();
+                return self.grant(wish);
+            }
+            Key::Escape if self.place == Place::Files => {
+                let wish = self.files.escape();
                 return self.grant(wish);
             }
             Key::Escape if self.place == Place::Services => self.services.escape(),
@@ -145,6 +153,7 @@ impl App {
             }
             self.place = place;
         }
+        self.files.hovered = false;
         self.look();
         let wish = self.chat.read();
         self.grant(wish)
@@ -171,7 +180,11 @@ impl App {
             theme::Chosen::No if trouble => theme::POOR,
             theme::Chosen::No => theme::MUTED,
         };
-        let unread = if place == Place::Chat { self.chat.unread() } else { 0 };
+        let unread = match place {
+            Place::Chat => self.chat.unread(),
+            Place::Files => self.files.offers(),
+            _ => 0,
+        };
         let mut face = row![icon(symbol, 19.0).color(colour)].spacing(4).align_y(Alignment::Center);
         if unread > 0 {
             let count = if unread > 99 { "99+".to_owned() } else { unread.to_string() };

@@ -36,7 +36,7 @@ impl App {
     /// Whether the place that is shown has clocks that go on.
     pub(super) fn clocks(&self) -> bool {
         match self.place {
-            Place::Calls | Place::Chat => false,
+            Place::Calls | Place::Chat | Place::Files => false,
             Place::Network => self.network.busy(),
             Place::Services => true,
             Place::Diagnostics => self.diagnostics.busy(),
@@ -49,6 +49,7 @@ impl App {
         match self.place {
             Place::Calls => self.home.view(node, &self.studio).map(Message::Home),
             Place::Chat => self.chat.view(node, copied).map(Message::Chat),
+            Place::Files => self.files.view(node, &self.chat.people, copied).map(Message::Files),
             Place::Network => self.network.view(node, copied).map(Message::Network),
             Place::Services => self.services.view(node).map(Message::Services),
             Place::Diagnostics => self.diagnostics.view(node, copied).map(Message::Diagnostics),
@@ -79,7 +80,8 @@ impl App {
             Event::News(job, news) => {
                 self.network.news(job, &news);
                 self.services.news(job, &news);
-                let wishes = vec![self.chat.news(job, &news), self.diagnostics.news(job, &news)];
+                let (files, chat) = (self.files.news(job, &news), self.chat.news(job, &news));
+                let wishes = vec![files, chat, self.diagnostics.news(job, &news)];
                 return self.grant(Wish::All(wishes));
             }
             _ => {}
@@ -92,12 +94,13 @@ impl App {
         if self.place == Place::Diagnostics {
             self.commander.send(Command::FollowLinks(kith_common::call::Switch::On));
         }
-        let wish = self.chat.back();
-        self.grant(wish)
+        let wishes = vec![self.chat.back(), self.files.back()];
+        self.grant(Wish::All(wishes))
     }
 
     pub(super) fn node_is_lost(&mut self) {
         self.chat.lost();
+        self.files.lost();
         self.network.lost();
         self.services.lost();
         self.diagnostics.lost();

@@ -18,19 +18,20 @@ use crate::words;
 /// So many new messages are told one by one; more are counted.
 const SINGLY: usize = 3;
 
-/// Whether the window has the keyboard, or something was dropped on it.
+/// Whether the window has the keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Around {
     Focused,
     Unfocused,
-    Dropped,
 }
 
 pub(super) fn around() -> Subscription<Message> {
     window::events().filter_map(|(_, event)| match event {
         window::Event::Focused => Some(Message::Around(Around::Focused)),
         window::Event::Unfocused => Some(Message::Around(Around::Unfocused)),
-        window::Event::FileDropped(_) => Some(Message::Around(Around::Dropped)),
+        window::Event::FileHovered(_) => Some(Message::Hovered(true)),
+        window::Event::FilesHoveredLeft => Some(Message::Hovered(false)),
+        window::Event::FileDropped(path) => Some(Message::Dropped(path)),
         _ => None,
     })
 }
@@ -46,12 +47,6 @@ impl App {
     }
 
     pub(super) fn around(&mut self, around: Around) -> Task<Message> {
-        if around == Around::Dropped {
-            if self.place == Place::Chat {
-                self.chat.dropped();
-            }
-            return Task::none();
-        }
         self.focus = around;
         self.look();
         let wish = self.chat.read();
@@ -134,6 +129,7 @@ impl App {
             }
             Wish::Focus(id) => return operation::focus(id),
             Wish::Open(link) => open(&link),
+            wish @ (Wish::PasteFile | Wish::Choose(_) | Wish::Reveal(_)) => return self.grant_filing(wish),
             Wish::Remember => self.chat.telling.remember(self.choices.as_deref()),
             Wish::PasteContact => {
                 return iced::clipboard::read()

@@ -8,14 +8,15 @@ use kith_common::client::Client;
 use kith_common::contact::{Contact, SafetyNumber};
 use kith_common::diagnostics::{BandwidthProgress, BandwidthResult, Hop, LinkSample, PingReply};
 use kith_common::failure::Failure;
+use kith_common::file::{AddProgress, FileSettings, Kept, Share, Transfer};
 use kith_common::ids::PeerId;
 use kith_common::node::{PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
 
-use super::{Event, Talk};
+use super::{Event, Filing, Talk};
 
 /// Reports of an errand that wait for the link; the daemon waits behind them.
-const REPORTS: usize = 16;
+pub(super) const REPORTS: usize = 16;
 
 /// One errand, for as long as the window runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +53,8 @@ pub enum Errand {
     Report,
     /// About people and messages.
     Talk(Talk),
+    /// About shares and transfers.
+    Files(Filing),
 }
 
 impl std::fmt::Debug for Errand {
@@ -70,6 +73,7 @@ impl std::fmt::Debug for Errand {
             Self::Bandwidth { seconds, .. } => write!(f, "Bandwidth({seconds} s)"),
             Self::Report => f.write_str("Report"),
             Self::Talk(talk) => talk.fmt(f),
+            Self::Files(filing) => filing.fmt(f),
         }
     }
 }
@@ -80,6 +84,7 @@ pub enum News {
     Ping(PingReply),
     Hop(Hop),
     Bandwidth(BandwidthProgress),
+    Adding(AddProgress),
     // These end it.
     Peer(PeerInfo),
     Service(ServiceInfo),
@@ -91,6 +96,12 @@ pub enum News {
     /// Messages, oldest first; of a search newest first.
     Page(Vec<Message>),
     Conversation(Box<Conversation>),
+    Share(Box<Share>),
+    /// A page, the newest first.
+    Shares(Vec<Share>),
+    Transfer(Box<Transfer>),
+    Kept(Vec<Kept>),
+    FileSettings(Box<FileSettings>),
     Done,
     Failed(Failure),
 }
@@ -129,11 +140,12 @@ async fn obey(client: &Client, job: Job, errand: Errand, events: &mpsc::Sender<E
         }
         Errand::Report => News::Report(client.diagnostics_report().await?),
         Errand::Talk(talk) => super::talk::obey(client, talk).await?,
+        Errand::Files(filing) => super::files::obey(client, job, filing, events).await?,
     })
 }
 
 /// Waits for `work` and passes on what it reports, up to the last report.
-async fn forwarded<T, R>(
+pub(super) async fn forwarded<T, R>(
     work: impl Future<Output = Result<R, Failure>>,
     mut reports: mpsc::Receiver<T>,
     news: fn(T) -> News,

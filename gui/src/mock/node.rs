@@ -161,8 +161,8 @@ pub fn services() -> Vec<ServiceInfo> {
         service("node", 9999, ServiceState::Listening),
         video,
         service("audio", 9998, ServiceState::Listening),
-        service("chat", 0, ServiceState::Absent),
-        service("files", 0, ServiceState::Absent),
+        service("chat", 0, ServiceState::Listening),
+        service("files", 0, ServiceState::Listening),
         service("broadcast", 0, ServiceState::Absent),
     ]
 }
@@ -296,9 +296,9 @@ impl Scripted {
                 self.away.retain(|peer| peer.to_string() != *target);
                 return None;
             }
-            Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report | Errand::Talk(_) => {
-                return None;
-            }
+            // People and files have scripts of their own.
+            Errand::Talk(_) | Errand::Files(_) => return None,
+            Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report => return None,
         })
     }
 }
@@ -384,6 +384,7 @@ pub async fn work(job: Job, errand: Errand, events: mpsc::Sender<Event>) {
         | Errand::StartService(_)
         | Errand::StopService(_)
         | Errand::MoveService(..)
-        | Errand::Talk(_) => {}
+        | Errand::Talk(_)
+        | Errand::Files(_) => {}
     }
 }

@@ -173,13 +173,19 @@ fn with_ada() -> Vec<Message> {
     list[4].reply_to = Some(list[3].id);
     list[4].reply_text = list[3].text.chars().take(90).collect();
     list[4].reactions = vec![Reaction { emoji: "👍".into(), peers: vec![ada] }];
-    list[5].attachments =
-        vec![Attachment { ticket: "kithfile:2mock8cards".into(), name: "cards.pdf".into(), size_bytes: 2_412_880 }];
+    list[3].attachments = vec![attachment(3)];
+    list[5].attachments = vec![attachment(2), attachment(1)];
     list[7].reactions = vec![Reaction { emoji: "😂".into(), peers: vec![ada, me] }];
     list[9].state = MessageState::Delivered;
     list[10].state = MessageState::Sent;
     list[11].state = MessageState::Queued;
     list
+}
+
+/// A file of the scripted daemon, in a message.
+fn attachment(number: u16) -> Attachment {
+    let ticket = super::files::ticket_of(number);
+    Attachment { ticket: ticket.to_string(), name: ticket.name, size_bytes: ticket.size_bytes }
 }
 
 /// Id, title, members, messages, how many are unread.

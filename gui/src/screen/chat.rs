@@ -3,13 +3,16 @@
 
 mod about;
 mod bubble;
+pub mod card;
 pub mod compose;
 pub mod dialog;
 mod list;
 mod open;
 pub mod thread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use iced::widget::{container, row, stack, text, text_editor};
 use iced::{Element, Fill};
@@ -18,10 +21,12 @@ use kith_common::chat::{Conversation, ConversationId, Message as Said, MessageId
 use kith_common::clock::unix_ms;
 use kith_common::contact::{Contact, People, Presence};
 use kith_common::failure::Failure;
+use kith_common::file::FilesState;
 use kith_common::ids::PeerId;
 use kith_common::node::{Identity, Path, PeerInfo};
 
 use super::Wish;
+use super::files::adding::Queue;
 use super::sidebar::Node;
 use crate::link::{Errand, Job, News, Span, Talk};
 use crate::notify::Telling;
@@ -79,6 +84,8 @@ pub enum Message {
     FindText(String),
     FindStep(isize),
     Call(PeerId, CallKind),
+    /// About a file of a message.
+    File(card::Message),
     Dismiss,
 }
 
@@ -114,6 +121,12 @@ pub struct Chat {
     pub trouble: Option<Failure>,
     jobs: BTreeMap<Job, Asked>,
     deleting: Option<MessageId>,
+    /// Transfers and offers: messages have files.
+    files: Arc<FilesState>,
+    /// What was dropped and is being shared, by the conversation that it goes to.
+    pub adding: Queue<ConversationId>,
+    /// Where the message is sent as soon as its files are shared.
+    sending: BTreeSet<ConversationId>,
     pub telling: Telling,
     has_emoji: bool,
     /// Whether a person looks at this screen.
@@ -139,6 +152,9 @@ impl Default for Chat {
             trouble: None,
             jobs: BTreeMap::new(),
             deleting: None,
+            files: Arc::default(),
+            adding: Queue::default(),
+            sending: BTreeSet::new(),
             telling: Telling::default(),
             has_emoji: crate::notify::emoji_font(),
             seen: Seen::No,
@@ -227,6 +243,8 @@ impl Chat {
 
     /// The daemon is gone; what was asked of it is void, what is typed and seen stays.
     pub fn lost(&mut self) {
+        self.files = Arc::default();
+        self.adding.lost();
         for asked in std::mem::take(&mut self.jobs).into_values() {
             if let Asked::Sent(id, talk) = asked {
                 self.drafts.entry(id).or_default().restore(&talk);
@@ -243,12 +261,13 @@ impl Chat {
     /// A daemon is there again: what was being loaded is asked for again.
     pub fn back(&mut self) -> Wish {
         self.refused = None;
+        let files = super::files::begun(&mut self.adding);
         let Some(thread) = self.thread.as_mut().filter(|thread| thread.messages.is_empty()) else {
-            return Wish::Nothing;
+            return files;
         };
         let id = thread.id;
         self.thread = None;
-        self.show(id, None)
+        Wish::All(vec![files, self.show(id, None)])
     }
 
     fn start(&mut self, job: Job, asked: Asked, talk: Talk) -> Wish {
@@ -313,19 +332,15 @@ impl Chat {
         }
     }
 
-    /// Files cannot be sent by this version.
-    pub fn dropped(&mut self) {
-        if self.thread.is_some() {
-            let failure = Failure::new(
-                kith_common::failure::FailureKind::Unsupported,
-                "this version of Kith cannot share files yet",
-            );
-            self.trouble =
-                Some(failure.advise("Paste a file's ticket here if you have one: it goes with the message."));
-        }
+    /// A dropped file goes with the message.
+    pub fn dropped(&mut self, path: PathBuf) -> Wish {
+        self.share_file(path)
     }
 
     pub fn news(&mut self, job: Job, news: &News) -> Wish {
+        if let Some(wish) = self.file_news(job, news) {
+            return wish;
+        }
         let Some(asked) = self.jobs.remove(&job) else { return Wish::Nothing };
         match (asked, news) {
             (Asked::Dialog, news) => return self.dialog_news(news),
@@ -424,6 +439,7 @@ impl Chat {
             Message::Copy(content) => return Wish::Copy(content),
             Message::Open(link) => return Wish::Open(link),
             Message::Call(peer, kind) => return Wish::Call(peer, kind),
+            Message::File(message) => return self.in_file(message),
             message => return self.in_thread(message),
         }
         Wish::Nothing
@@ -525,6 +541,10 @@ impl Chat {
     }
 
     fn send(&mut self, id: ConversationId) -> Wish {
+        if self.is_adding(id) {
+            self.sending.insert(id);
+            return Wish::Nothing;
+        }
         let Some(talk) = self.composer().and_then(|composer| composer.take(id)) else { return Wish::Nothing };
         self.trouble = None;
         let end = match (&talk, &mut self.thread) {

@@ -475,13 +475,6 @@ fn a_group_is_made_of_contacts() -> Result<(), Error> {
 }
 
 #[test]
-fn a_dropped_file_is_answered_in_words() {
-    let mut chatting = Chatting::with(Chatting::ada());
-    let _ = chatting.window.app.update(Message::Around(Around::Dropped));
-    assert!(chatting.shows("This version of Kith cannot share files yet."));
-}
-
-#[test]
 fn notifications_can_hide_what_they_tell_and_be_off() {
     let mut chatting = Chatting::new();
     assert_eq!(chatting.window.app.chat.telling, Telling::Everything);

@@ -9,7 +9,7 @@ use super::*;
 fn every_service_says_how_it_does_and_why() {
     let window = Window::at(Place::Services);
     for seen in [
-        "2 of 3 listening, 1 failed",
+        "4 of 5 listening, 1 failed",
         "TCP and UDP 9999",
         "UDP 9998",
         "Failed",
@@ -39,7 +39,7 @@ fn the_suggested_port_is_taken_with_one_press() -> Result<(), Error> {
         ..row
     };
     window.hear(Event::News(job, News::Service(moved)));
-    assert!(window.shows("3 of 3 listening") && window.shows("UDP 9997") && !window.shows("Use 9997"));
+    assert!(window.shows("5 of 5 listening") && window.shows("UDP 9997") && !window.shows("Use 9997"));
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use kith_common::call::{Direction, Switch};
 use kith_common::chat::{Message as Said, MessageState};
 use lucide_icons::Icon;
 
-use super::compose::{self, PICKS};
+use super::card::Whose;
+use super::compose::PICKS;
 use super::{Chat, Message, face};
 use crate::theme;
 use crate::widget::parts::{icon, muted, small};
@@ -98,7 +99,8 @@ impl Chat {
         }
         if !message.deleted {
             for file in &message.attachments {
-                inside = inside.push(compose::card(file, pale));
+                let whose = if own { Whose::Mine } else { Whose::Theirs };
+                inside = inside.push(self.file_card(file, whose, pale));
             }
         }
         let mut foot = row![].spacing(5).align_y(Alignment::Center);

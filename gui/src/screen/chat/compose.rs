@@ -4,20 +4,18 @@
 use iced::keyboard::Key;
 use iced::keyboard::key::Named;
 use iced::widget::text_editor::{Action, Binding, Content, Edit, KeyPress};
-use iced::widget::{button, column, container, row, space, text, text_editor};
+use iced::widget::{button, column, container, row, text, text_editor};
 use iced::{Alignment, Element, Fill};
 use kith_common::chat::{Attachment, Draft, MAX_ATTACHMENTS, MAX_TEXT_BYTES, MessageId};
+use kith_common::file::FileTicket;
 use lucide_icons::Icon;
 
 use super::Message;
 use crate::link::Talk;
 use crate::theme;
 use crate::widget::parts::{icon, muted, small};
-use crate::words::chat as say;
 
 pub const COMPOSER: &str = "chat-composer";
-/// How a file's ticket begins.
-const FILE_SCHEME: &str = "kithfile:";
 
 /// Emoji that can be picked; any other can be typed or pasted.
 pub const PICKS: [&str; 32] = [
@@ -40,6 +38,13 @@ pub struct Composer {
     pub purpose: Purpose,
     pub attachments: Vec<Attachment>,
     pub picking: Picking,
+}
+
+/// Whether files of the message are still being shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    Going,
+    Ready,
 }
 
 /// Whether emoji are offered.
@@ -137,7 +142,7 @@ impl Composer {
         }
     }
 
-    pub fn view<'a>(&'a self, to: &str, has_emoji: bool) -> Element<'a, Message> {
+    pub fn view<'a>(&'a self, to: &str, has_emoji: bool, files: Files) -> Element<'a, Message> {
         let mut page = column![].spacing(8);
         match &self.purpose {
             Purpose::Say => {}
@@ -179,7 +184,7 @@ impl Composer {
             .min_height(22.0)
             .max_height(140.0)
             .style(theme::editor);
-        let ready = !self.is_empty() && !long;
+        let ready = (files == Files::Going || !self.is_empty()) && !long;
         let send = button(container(icon(Icon::SendHorizontal, 18.0)).center(42.0))
             .padding(0)
             .on_press_maybe(ready.then_some(Message::Send))
@@ -245,41 +250,9 @@ fn binding(press: KeyPress) -> Option<Binding<Message>> {
 
 /// A ticket of a file and nothing else.
 fn attachment(pasted: &str) -> Option<Attachment> {
-    let ticket = pasted.trim();
-    let body = ticket.strip_prefix(FILE_SCHEME)?;
-    let fits = !body.is_empty() && body.len() < 512 && !body.contains(char::is_whitespace);
-    fits.then(|| {
-        let end = body.char_indices().nth(12).map_or(body.len(), |(end, _)| end);
-        Attachment { ticket: ticket.to_owned(), name: format!("File {}", &body[..end]), size_bytes: 0 }
-    })
-}
-
-/// A file as it stands in a message.
-pub fn card<'a>(file: &'a Attachment, ground: iced::Color) -> Element<'a, Message> {
-    let size = if file.size_bytes == 0 { String::new() } else { bytes(file.size_bytes) };
-    let about = if size.is_empty() { "File".to_owned() } else { format!("File · {size}") };
-    let name = say::one_line(&file.name);
-    let words =
-        column![text(name).size(13).wrapping(text::Wrapping::None), text(about).size(theme::TINY).color(ground)]
-            .spacing(2);
-    let line = row![
-        icon(Icon::File, 22.0).color(theme::LINK),
-        container(words).max_width(250).clip(true),
-        space().width(2),
-        small(Icon::Copy, "Copy its ticket", Message::Copy(file.ticket.clone()))
-    ];
-    container(line.spacing(10).align_y(Alignment::Center)).padding([6, 9]).style(theme::quote).into()
-}
-
-/// `2.4 MB`
-fn bytes(size: u64) -> String {
-    let size = size as f64;
-    match size {
-        _ if size >= 1e9 => format!("{:.1} GB", size / 1e9),
-        _ if size >= 1e6 => format!("{:.1} MB", size / 1e6),
-        _ if size >= 1e3 => format!("{:.0} kB", size / 1e3),
-        _ => format!("{size} bytes"),
-    }
+    let ticket: FileTicket = pasted.trim().parse().ok()?;
+    let name = crate::words::files::name(&ticket.name);
+    Some(Attachment { ticket: pasted.trim().to_owned(), name, size_bytes: ticket.size_bytes })
 }
 
 #[cfg(test)]
@@ -293,11 +266,16 @@ mod tests {
     #[test]
     fn a_pasted_file_ticket_becomes_a_file_and_other_text_stays_text() {
         let mut composer = Composer::default();
-        paste(&mut composer, "kithfile:2abcdef");
-        paste(&mut composer, "kithfile:2abcdef");
+        let ticket = crate::mock::files::ticket(1);
+        paste(&mut composer, &ticket);
+        paste(&mut composer, &ticket);
         assert_eq!((composer.attachments.len(), composer.text()), (1, String::new()));
-        paste(&mut composer, "see kithfile:2abcdef");
-        assert_eq!(composer.text(), "see kithfile:2abcdef");
+        assert_eq!(composer.attachments[0].size_bytes, crate::mock::files::ticket_of(1).size_bytes);
+        for text in [format!("see {ticket}"), "kithfile:2abcdef".to_owned()] {
+            let mut composer = Composer::default();
+            paste(&mut composer, &text);
+            assert_eq!((composer.attachments.len(), composer.text()), (0, text));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use kith_common::chat::ConversationId;
 use kith_common::contact::Contact;
 use lucide_icons::Icon;
 
+use super::compose::Files;
 use super::thread::{Beyond, Thread};
 use super::{Chat, FIND, Message, face};
 use crate::theme;
@@ -44,10 +45,10 @@ impl Chat {
         page.push(below.push(self.writing(thread))).into()
     }
 
-    /// Where one writes, or why one cannot.
-    fn writing(&self, thread: &Thread) -> Element<'_, Message> {
-        let left = self.conversation(thread.id).is_some_and(|conversation| conversation.left);
-        let why = match thread.id {
+    /// Why one cannot write there.
+    pub(super) fn closed(&self, id: ConversationId) -> Option<&'static str> {
+        let left = self.conversation(id).is_some_and(|conversation| conversation.left);
+        match id {
             ConversationId::Group(_) if left => Some("You are not a member of this group any more."),
             ConversationId::Peer(peer) => match self.contact(peer) {
                 Some(contact) if contact.blocked => Some("You have blocked this contact."),
@@ -55,11 +56,21 @@ impl Chat {
                 None => Some("They are not among your contacts: add them to write to them."),
             },
             ConversationId::Group(_) => None,
-        };
-        match why {
-            Some(why) => container(muted(why)).center_x(Fill).padding([10, 0]).into(),
-            None => self.draft().view(&self.title_of(thread.id), self.has_emoji),
         }
+    }
+
+    /// Where one writes, or why one cannot.
+    fn writing(&self, thread: &Thread) -> Element<'_, Message> {
+        if let Some(why) = self.closed(thread.id) {
+            return container(muted(why)).center_x(Fill).padding([10, 0]).into();
+        }
+        let going = self.adding_view(thread.id);
+        let files = if going.is_empty() { Files::Ready } else { Files::Going };
+        let mut page = column(going).spacing(8);
+        if self.sending.contains(&thread.id) {
+            page = page.push(muted("It is sent as soon as the files are shared."));
+        }
+        page.push(self.draft().view(&self.title_of(thread.id), self.has_emoji, files)).into()
     }
 
     fn header(&self, thread: &Thread, now: i64) -> Element<'_, Message> {
