@@ -13,8 +13,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A unit is asked for a second time if that promises to take less than half the time, and to be worth the trouble.
 const TWICE_AS_FAST: f64 = 2.0;
 const WORTH_SECONDS: f64 = 0.02;
-/// Somebody of whom nothing has come yet is asked for what takes others at least so long.
-const UNTRIED_SECONDS: f64 = 1.0;
+/// Somebody of whom nothing has come yet is taken to be no faster than this.
+const UNTRIED_SECONDS: f64 = 0.5;
 
 impl<S: Copy + Ord> Transfer<S> {
     /// Decides which sources are asked. Those that were silent come last, and those behind a relay are asked only as long
@@ -32,7 +32,7 @@ impl<S: Copy + Ord> Transfer<S> {
         for known in order {
             let spared = known.allowance.rate().is_some_and(|rate| direct_rate > rate as f64);
             known.active = known.rest.is_none() && !spared && active < MOST_ACTIVE;
-            active += usize::from(known.active);
+            active += usize::from(known.active && !known.is_exhausted());
         }
     }
 
@@ -99,20 +99,21 @@ impl<S: Copy + Ord> Transfer<S> {
         if self.mode == Mode::Gentle || source.stalls > 0 {
             return None;
         }
-        let rate = source.pace.rate(now);
         let mut best: Option<(f64, u32)> = None;
         for (_, other) in self.sources.iter().filter(|(other, _)| **other != own) {
-            let theirs = other.pace.rate(now).max(1.0);
             let mut before = 0;
             for ask in &other.asks {
                 before += ask.missing();
                 if ask.whole || self.doubled.contains(&ask.unit) || !source.has(ask.unit) {
                     continue;
                 }
-                let theirs = before as f64 / theirs;
-                let ours = source.rtt().as_secs_f64() + (source.in_flight + ask.bytes) as f64 / rate.max(1.0);
-                let pays = if rate > 0.0 { theirs > TWICE_AS_FAST * ours + WORTH_SECONDS } else { theirs > UNTRIED_SECONDS };
-                if pays && best.is_none_or(|(saved, _)| theirs - ours > saved) {
+                // Of whom nothing has come, nobody knows more than that.
+                let waited = now.saturating_duration_since(ask.at).as_secs_f64();
+                let theirs = seconds(other, before, now).unwrap_or(waited);
+                let ours = seconds(source, source.in_flight + ask.bytes, now);
+                let ours = ours.map_or(UNTRIED_SECONDS, |ours| ours + source.rtt().as_secs_f64());
+                if theirs > TWICE_AS_FAST * ours + WORTH_SECONDS && best.is_none_or(|(saved, _)| theirs - ours > saved)
+                {
                     best = Some((theirs - ours, ask.unit));
                 }
             }
@@ -128,7 +129,12 @@ impl<S: Copy + Ord> Transfer<S> {
         let idle = self.sources.values().any(|known| known.has_room(now));
         let ending = (asked && idle && self.open.is_empty()).then(|| now + LOOK_EVERY);
         let relayed = self.sources.values().any(|known| known.allowance.rate().is_some());
-        let ranking = relayed.then(|| self.ranked.map_or(now, |at| at) + RANK_EVERY);
+        let ranking = relayed.then(|| self.ranked.unwrap_or(now) + RANK_EVERY);
         allowed.chain(ending).chain(ranking)
     }
+}
+
+/// How long so many bytes from there take, at its rate of late.
+fn seconds(source: &Source, bytes: u64, now: Instant) -> Option<f64> {
+    (!source.pace.is_new()).then(|| bytes as f64 / source.pace.rate(now).max(1.0))
 }

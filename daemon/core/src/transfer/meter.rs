@@ -26,6 +26,11 @@ impl Meter {
         self.began.get_or_insert(now);
     }
 
+    /// Nothing was ever there to measure.
+    pub const fn is_new(&self) -> bool {
+        self.began.is_none()
+    }
+
     /// In bytes a second.
     pub fn rate(&self, now: Instant) -> f64 {
         let Some(began) = self.began else { return 0.0 };

@@ -150,6 +150,11 @@ impl Source {
         }
     }
 
+    /// It has parts, and none that is to be asked for.
+    pub fn is_exhausted(&self) -> bool {
+        matches!(&self.have, Have::Some(bits) if self.cursor.wrapped && self.cursor.from >= bits.len())
+    }
+
     /// What is known of its round trip.
     pub fn rtt(&self) -> Duration {
         self.rtt.unwrap_or_default()

@@ -208,3 +208,15 @@ async fn what_was_connected_from_an_address_that_is_gone_ends_at_once_and_comes_
         eprintln!("{name} moved: noticed after {noticed:?}, another tunnel after {:?}", moved.elapsed());
     }
 }
+
+#[tokio::test]
+async fn a_stream_of_files_through_a_relay_says_so_at_both_ends() {
+    let Some(spaces) = Spaces::new() else { return };
+    let mut machines = Machines::new(&spaces).await;
+    let mut ours = soon("opening", machines.ada.open_files(machines.ben.peer_id())).await.expect("connected");
+    ours.stream.write_all(&[1]).await.expect("open");
+    ours.stream.flush().await.expect("open");
+    let files = machines.incoming.files.as_mut().expect("nobody has taken it");
+    let theirs = soon("the stream", files.recv()).await.expect("running");
+    assert_eq!((ours.path, theirs.path), (Path::Relayed, Path::Relayed));
+}
