@@ -32,8 +32,9 @@ pub const fn outboard_bytes(size: u64) -> u64 {
     pairs_below(size) * PAIR_BYTES as u64
 }
 
-/// The bytes of the encoding of a range, which is rounded outwards to groups and cut to the size.
+/// The bytes of the encoding of a range, which is rounded outwards to groups and cut to the size (and that to 16 TiB).
 pub fn encoded_bytes(size: u64, range: Range<u64>) -> u64 {
+    let size = size.min(MAX_SIZE_BYTES);
     let range = whole_groups(size, &range);
     if range.is_empty() { 0 } else { encoded_below(Node::root(size), &range) }
 }
