@@ -201,7 +201,7 @@ pub struct SettingsArguments {
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub store: Option<u64>,
     /// Transfers at the same time
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub at_once: Option<u32>,
 }
 
