@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -141,12 +140,15 @@ pub(crate) fn regular(file: &File, path: &Path) -> Result<std::fs::Metadata> {
     if metadata.is_file() { Ok(metadata) } else { Err(ContentError::NotAFile(path.to_owned())) }
 }
 
-/// Refuses a folder that another user could rename things in, in the place of the daemon's own.
-pub(crate) fn only_ours(dir: &Dir) -> Result<()> {
-    let metadata = File::from(dir.fd.try_clone().map_err(ContentError::at("open", &dir.path))?).metadata();
-    let metadata = metadata.map_err(ContentError::at("look at", &dir.path))?;
-    let ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o022 == 0;
-    if ours { Ok(()) } else { Err(ContentError::NotPermitted(dir.path.clone())) }
+/// Refuses a folder that another user has made in the place of the daemon's own, below `above`. Where the file system has no owners of
+/// its own (a stick, a folder of the host), all belongs to who owns what is above.
+pub(crate) fn only_ours(dir: &Dir, above: &Dir) -> Result<()> {
+    let owner = |dir: &Dir| rustix::fs::fstat(&dir.fd).map(|stat| stat.st_uid).map_err(at("look at", &dir.path));
+    let found = owner(dir)?;
+    if found == rustix::process::geteuid().as_raw() || found == owner(above)? {
+        return Ok(());
+    }
+    Err(ContentError::NotPermitted(dir.path.clone()))
 }
 
 pub(crate) fn at(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> ContentError {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::dir::at;
 use crate::error::{ContentError, Result};
 
 /// What stays free at least, or a twentieth of the file system where that is less: a disk that is full to the brim harms others.
@@ -20,12 +21,13 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Whether `needed` more bytes fit, with the reserve staying free.
+/// Whether `needed` more bytes fit, with the reserve staying free, into a folder that is there or will be made.
 ///
 /// # Errors
 /// [`ContentError::NoRoom`] when they do not.
 pub fn room(folder: &Path, needed: u64) -> Result<()> {
-    let disk = rustix::fs::statvfs(folder).map_err(|error| ContentError::at("look at", folder)(error.into()))?;
+    let there = folder.ancestors().find(|above| above.exists()).unwrap_or(folder);
+    let disk = rustix::fs::statvfs(there).map_err(at("look at", there))?;
     let reserve = RESERVE_BYTES.min(disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART);
     let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserve);
     if needed > free { Err(ContentError::NoRoom { needed_bytes: needed, free_bytes: free }) } else { Ok(()) }

@@ -166,7 +166,8 @@ pub fn add_folder(
         let opened = dir.file(&file.relative, Open::Read).map_err(|error| unsteady(error, &path))?;
         let before = state.done_bytes;
         let mut follow = |done: u64| progress(FolderProgress { done_bytes: before + done, ..state });
-        let added = add_opened(&opened, outboards, &mut scratch, &mut follow).map_err(|error| unsteady(error, &path))?;
+        let added =
+            add_opened(&opened, outboards, &mut scratch, &mut follow).map_err(|error| unsteady(error, &path))?;
         state.done_bytes += added.stat.size;
         state.files += 1;
         entries.push(Entry {
@@ -200,9 +201,10 @@ fn check_case(folder: &Path, walk: &Walk) -> Result<()> {
     let mut folded: Vec<(String, &String)> = paths().map(|path| (path.to_lowercase(), path)).collect();
     folded.sort_unstable();
     match folded.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        Some(pair) => {
-            Err(ContentError::BadName { path: folder.join(pair[1].1), why: "another name differs from it only in case" })
-        }
+        Some(pair) => Err(ContentError::BadName {
+            path: folder.join(pair[1].1),
+            why: "another name differs from it only in case",
+        }),
         None => Ok(()),
     }
 }

@@ -100,9 +100,11 @@ impl Job<'_> {
         }
         let shared = Shared::default();
         let outcome = thread::scope(|scope| {
-            let helper = scope.spawn(|| shared.work(self, file, &mut Scratch::default(), &mut quietly));
-            let own = shared.work(self, file, scratch, progress);
-            let helped = helper.join().unwrap_or(Err(ContentError::Cancelled));
+            let help = || shared.work(self, file, &mut Scratch::default(), &mut quietly);
+            let helper = thread::Builder::new().name("kith-hash".into()).spawn_scoped(scope, help);
+            let own = shared.work(self, file, scratch, &mut *progress);
+            // Without a helper this thread has done it all.
+            let helped = helper.map_or(Ok(()), |helper| helper.join().unwrap_or(Err(ContentError::Cancelled)));
             own.and(helped)
         });
         outcome?;

@@ -112,7 +112,10 @@ impl Layout {
         for path in blobs.iter().filter_map(|blob| blob.relative.as_ref()).chain(&empty_folders) {
             check_path(path).map_err(ContentError::BadManifest)?;
         }
-        let unit_bytes = unit_bytes(total);
+        Self::cut(blobs, empty_folders, unit_bytes(total))
+    }
+
+    pub(crate) fn cut(blobs: Vec<Blob>, empty_folders: Vec<String>, unit_bytes: u64) -> Result<Self> {
         let (mut first_unit, mut outboard_base) = (0_u32, 0);
         let mut placed = Vec::with_capacity(blobs.len());
         for Blob { hash, size, relative, executable } in blobs {

@@ -60,7 +60,7 @@
 //! struct Served; Served::open(path: &Path, outboard: Option<&Path>, hash: FileHash, stat: Option<FileStat>) -> Result<Self, ContentError>;
 //!     // stat Some: a user's file, Changed instead of a lie; None: an own copy, Damaged instead of a lie. Always validated.
 //! struct ServedBytes; ServedBytes::new(bytes: Vec<u8>) -> Self;                 // a manifest
-//! struct SealedServed; SealedServed::open(path, outboard: Option<&Path> /* the ciphertext's */, key: &SealKey, sealed: FileHash, stat: Option<FileStat>)
+//! struct SealedServed; SealedServed::open(path, outboard: Option<&Path> /* the ciphertext's */, key: SealKey, sealed: FileHash, stat: Option<FileStat>)
 //!
 //! // seal
 //! struct SealKey;                                                               // Clone, zeroized

@@ -138,7 +138,9 @@ impl Manifest {
         }
         let empty = hash_bytes(b"");
         if self.entries.iter().any(|entry| (entry.size == 0) != (entry.hash == empty)) {
-            return Err(ContentError::BadManifest("it says of an empty file that it has content, or the other way round"));
+            return Err(ContentError::BadManifest(
+                "it says of an empty file that it has content, or the other way round",
+            ));
         }
         self.check_paths()
     }

@@ -73,8 +73,8 @@ pub fn content_kind(name: &str) -> ContentKind {
         "mp3" | "m4a" | "aac" | "ogg" | "oga" | "opus" | "flac" | "wav" | "wma" | "aif" | "aiff" | "mid" | "midi" => {
             ContentKind::Audio
         }
-        "pdf" | "txt" | "md" | "rtf" | "odt" | "ods" | "odp" | "odg" | "doc" | "docx" | "xls" | "xlsx" | "ppt" | "pptx"
-        | "epub" | "csv" | "tex" | "log" => ContentKind::Document,
+        "pdf" | "txt" | "md" | "rtf" | "odt" | "ods" | "odp" | "odg" | "doc" | "docx" | "xls" | "xlsx" | "ppt"
+        | "pptx" | "epub" | "csv" | "tex" | "log" => ContentKind::Document,
         "zip" | "tar" | "gz" | "tgz" | "xz" | "txz" | "bz2" | "tbz" | "zst" | "7z" | "rar" | "lz4" | "br" => {
             ContentKind::Archive
         }

@@ -125,9 +125,9 @@ impl Partial {
         fs::create_dir_all(target_folder).map_err(ContentError::at("make", target_folder))?;
         let target = Dir::open(target_folder)?;
         let all = target.make_sub(PARTIAL_FOLDER, OWN_FOLDER)?;
-        only_ours(&all)?;
+        only_ours(&all, &target)?;
         let own = all.make_sub(&hash.to_string(), OWN_FOLDER)?;
-        only_ours(&own)?;
+        only_ours(&own, &target)?;
         let bits_file = own.file(BITS, Open::Write)?;
         lock(&bits_file, own.path())?;
         let bits = read_bits(&bits_file, &layout, &own.join(BITS))?;
@@ -202,7 +202,8 @@ impl Partial {
         let verified = verify(hash, size, range.clone(), encoded)?;
         let file = self.data(blob, self.how(blob))?;
         let path = || self.data_path(blob);
-        write_groups(&file, range.start, &verified.groups).map_err(|error| ContentError::at("write", &path())(error))?;
+        write_groups(&file, range.start, &verified.groups)
+            .map_err(|error| ContentError::at("write", &path())(error))?;
         write_pairs(&self.outboard, self.layout.blobs[blob].outboard_base, &verified.pairs)
             .map_err(ContentError::at("write", &self.own.join(OUTBOARD)))?;
         let mut record = self.record();

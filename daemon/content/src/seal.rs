@@ -19,7 +19,7 @@ use kith_common::file::{CopyKey, FileHash, MAX_SIZE_BYTES};
 use zeroize::Zeroizing;
 
 use crate::Progress;
-use crate::add::{FileStat, USER_MODE, Temporary, open_regular, with_outboard};
+use crate::add::{FileStat, Temporary, USER_MODE, open_regular, with_outboard};
 use crate::error::{ContentError, Result};
 use crate::hash::{Scratch, report};
 use crate::tree::hash_bytes;

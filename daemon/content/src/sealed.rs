@@ -33,7 +33,7 @@ impl SealedServed {
     pub fn open(
         path: &Path,
         outboard: Option<&Path>,
-        key: &SealKey,
+        key: SealKey,
         sealed: FileHash,
         stat: Option<FileStat>,
     ) -> Result<Self> {
@@ -45,7 +45,7 @@ impl SealedServed {
             None => Owner::Store,
         };
         let outboard = open_outboard(outboard, sealed_bytes(found.size))?;
-        Ok(Self { file, plain_size: found.size, cipher: Cipher::new(key, found.size), outboard, hash: sealed, owner })
+        Ok(Self { file, plain_size: found.size, cipher: Cipher::new(&key, found.size), outboard, hash: sealed, owner })
     }
 
     fn run(&self, range: Range<u64>, form: Form, to: &mut Vec<u8>) -> Result<()> {

@@ -14,9 +14,7 @@ use kith_common::file::FileHash;
 use crate::add::{FileStat, open_outboard, open_regular};
 use crate::error::{ContentError, Result};
 use crate::hash::hash_subtree;
-use crate::tree::{
-    Encoder, Fault, Form, GROUP_BYTES, MAX_RANGE_BYTES, Node, Pairs, check_range, hash_bytes,
-};
+use crate::tree::{Encoder, Fault, Form, GROUP_BYTES, MAX_RANGE_BYTES, Node, Pairs, check_range, hash_bytes};
 
 /// Something that ranges can be had of.
 pub trait Provide: Send + Sync {

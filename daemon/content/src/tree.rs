@@ -188,7 +188,12 @@ pub(crate) fn check_range(size: u64, range: &Range<u64>) -> Result<Range<u64>> {
 pub(crate) enum Pairs<'a> {
     Memory(&'a [u8]),
     /// Of a file, from a byte on. What is read ahead: all pairs of the subtree that is being encoded.
-    File { file: &'a File, base: u64, window: Vec<u8>, first: u64 },
+    File {
+        file: &'a File,
+        base: u64,
+        window: Vec<u8>,
+        first: u64,
+    },
 }
 
 impl<'a> Pairs<'a> {

@@ -86,7 +86,7 @@ impl Partial {
     /// [`Partial::discard_at`].
     pub fn placed(target_folder: &Path, hash: FileHash) -> Option<PathBuf> {
         let target = Dir::open(target_folder).ok()?;
-        let all = target.sub(PARTIAL_FOLDER).ok().filter(|all| only_ours(all).is_ok())?;
+        let all = target.sub(PARTIAL_FOLDER).ok().filter(|all| only_ours(all, &target).is_ok())?;
         let own = all.sub(&hash.to_string()).ok()?;
         let mut note = String::new();
         own.file(PLACING, Open::Read).ok()?.read_to_string(&mut note).ok()?;
@@ -112,7 +112,9 @@ impl Partial {
             let (mut at, end) = (blob.outboard_base, blob.outboard_base + outboard_bytes(blob.size));
             while at < end {
                 buffer.resize(usize::try_from(COPY_BYTES.min(end - at)).unwrap_or_default(), 0);
-                self.outboard.read_exact_at(&mut buffer, at).map_err(ContentError::at("read", &self.own.join(OUTBOARD)))?;
+                self.outboard
+                    .read_exact_at(&mut buffer, at)
+                    .map_err(ContentError::at("read", &self.own.join(OUTBOARD)))?;
                 let written = temporary.file().write_all(&buffer);
                 written.map_err(ContentError::at("write", temporary.path()))?;
                 at += buffer.len() as u64;
@@ -144,7 +146,7 @@ impl Partial {
         };
         let Some(target) = gone(Dir::open(target_folder))? else { return Ok(()) };
         let Some(all) = gone(target.sub(PARTIAL_FOLDER))? else { return Ok(()) };
-        only_ours(&all)?;
+        only_ours(&all, &target)?;
         let name = hash.to_string();
         if let Some(own) = gone(all.sub(&name))? {
             match own.file(BITS, Open::Read) {

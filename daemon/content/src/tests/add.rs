@@ -76,7 +76,8 @@ fn a_file_that_is_written_to_while_it_is_hashed_is_not_shared() {
 fn what_is_no_file_is_refused_without_waiting() {
     let dir = folder();
     let pipe = dir.path().join("pipe");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("pipes can be made");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+        .expect("pipes can be made");
     for path in [pipe.as_path(), dir.path(), Path::new("/dev/zero")] {
         let outcome = add_file(path, dir.path(), &mut quietly);
         assert!(matches!(outcome, Err(ContentError::NotAFile(_))), "{path:?}: {outcome:?}");

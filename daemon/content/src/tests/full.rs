@@ -48,10 +48,12 @@ fn a_disk_without_room_is_said_before_anything_is_written() {
     assert!(matches!(outcome, ContentError::NoRoom { .. }), "{outcome}");
     // A file that leaves no reserve does not fit either.
     let brim = Shared::new(31 * MIB, 62);
-    let (partial, _) = Partial::create_or_open(&disk, brim.hash(), brim.layout()).expect("there is room for the record");
+    let (partial, _) =
+        Partial::create_or_open(&disk, brim.hash(), brim.layout()).expect("there is room for the record");
     assert!(partial.allocate().is_err_and(|error| error.is_full()));
     let fits = Shared::new(20 * MIB, 63);
-    let (partial, _) = Partial::create_or_open(&disk, fits.hash(), fits.layout()).expect("there is room for the record");
+    let (partial, _) =
+        Partial::create_or_open(&disk, fits.hash(), fits.layout()).expect("there is room for the record");
     partial.allocate().expect("it fits");
     partial.allocate().expect("what is set aside is not counted again");
     assert!(crate::free_bytes(&disk).expect("it can be asked") < 12 * MIB, "it is set aside");

@@ -80,7 +80,8 @@ fn endings_are_split_where_people_expect_it() {
 
 #[test]
 fn names_in_folders_are_kept_or_refused() {
-    for name in ["a", ".git", "12:30 <x>.log", "CON", "שלום", "می\u{200c}خواهم", "👩\u{200d}👧", " x ", "..."] {
+    for name in ["a", ".git", "12:30 <x>.log", "CON", "שלום", "می\u{200c}خواهم", "👩\u{200d}👧", " x ", "..."]
+    {
         assert_eq!(component_fault(name), None, "{name:?}");
     }
     let long = "x".repeat(256);

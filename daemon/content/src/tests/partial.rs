@@ -198,9 +198,14 @@ fn discarding_leaves_nothing() {
     let (shared, target) = (Shared::new(2 * MIB, 49), folder());
     let (partial, _) = begin(&shared, target.path());
     fetch(&partial, 0, &shared.served());
-    let (other, _) = Partial::create_or_open(target.path(), hash_bytes(b"x"), shared.layout()).expect("another content");
+    let (other, _) =
+        Partial::create_or_open(target.path(), hash_bytes(b"x"), shared.layout()).expect("another content");
     partial.discard().expect("it can go");
-    assert_eq!(fs::read_dir(target.path().join(".kith-partial")).expect("it is there").count(), 1, "the other one stays");
+    assert_eq!(
+        fs::read_dir(target.path().join(".kith-partial")).expect("it is there").count(),
+        1,
+        "the other one stays"
+    );
     other.discard().expect("it can go");
     assert_eq!(fs::read_dir(target.path()).expect("it is there").count(), 0);
     Partial::discard_at(target.path(), shared.hash()).expect("nothing is there, and that is fine");
@@ -216,7 +221,9 @@ fn several_threads_store_at_once() {
         for first in 0..6 {
             let (partial, served) = (&partial, &served);
             // Each unit by two threads, as at the end of a transfer.
-            scope.spawn(move || (0..25).filter(|unit| unit % 3 == first % 3).for_each(|unit| fetch(partial, unit, served)));
+            scope.spawn(move || {
+                (0..25).filter(|unit| unit % 3 == first % 3).for_each(|unit| fetch(partial, unit, served))
+            });
         }
     });
     assert_eq!(partial.done_bytes(), shared.size());
@@ -252,24 +259,19 @@ fn units_are_numbered_through_all_files() {
 }
 
 #[test]
-fn units_above_four_gib_are_large() {
-    // Sparse on both sides: what is fetched is little.
-    let (dir, target) = (folder(), folder());
-    let size = 4096 * MIB + 5 * MIB + 1;
-    let path = dir.path().join("large");
-    fs::File::create(&path).and_then(|file| file.set_len(size)).expect("it can be sparse");
-    let added = add_file(&path, dir.path(), &mut quietly).expect("it can be added");
-    let outboard = outboard_path(dir.path(), added.hash);
-    let served = Served::open(&path, Some(&outboard), added.hash, Some(added.stat)).expect("it can be served");
-    check_proof(added.hash, size, &encode(&served, proof_range(size))).expect("the size is proven");
-    let layout = Layout::file(added.hash, size).expect("it is not too large");
-    let (partial, _) = Partial::create_or_open(target.path(), added.hash, layout).expect("it can be begun");
-    let last = partial.layout().units() - 1;
-    assert_eq!((last, partial.layout().unit_length(0), partial.layout().unit_length(last)), (1025, 4 * MIB, MIB + 1));
-    for unit in [0, 512, last] {
-        fetch(&partial, unit, &served);
-    }
-    assert_eq!(partial.done_bytes(), 9 * MIB + 1);
+fn large_units_are_stored_as_small_ones_are() {
+    let (shared, target) = (Shared::new(9 * MIB + 1, 52), folder());
+    let blob = crate::Blob { hash: shared.hash(), size: shared.size(), relative: None, executable: false };
+    let layout = Layout::cut(vec![blob], Vec::new(), unit_bytes(1 << 40)).expect("it is not too large");
+    assert_eq!((layout.units(), layout.unit_length(0), layout.unit_length(2)), (3, 4 * MIB, MIB + 1));
+    let (partial, _) = Partial::create_or_open(target.path(), shared.hash(), layout).expect("it can be begun");
+    fetch_all(&partial, &shared.served());
+    drop(partial);
+    // A record of other units is none.
+    let (partial, bits) = begin(&shared, target.path());
+    assert_eq!(bits.count(), 0);
+    assert!(partial.recheck(None, &mut quietly).expect("it can be read").is_full());
+    assert!(fs::read(partial.finish("x").expect("it is whole")).expect("it is there") == shared.bytes);
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn there_is_room_for_little_and_none_for_too_much() {
     let dir = folder();
     assert!(free_bytes(dir.path()).expect("it can be asked") > 0);
     assert!(free_bytes(&dir.path().join("nowhere")).is_err());
+    assert!(crate::room(&dir.path().join("will/be/made"), 1).is_ok());
     let outcome = crate::room(dir.path(), 1 << 44).expect_err("no machine has so much");
     assert!(outcome.is_full() && outcome.to_string().contains("17592186044416"), "{outcome}");
 }

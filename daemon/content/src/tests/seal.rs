@@ -6,8 +6,8 @@ use super::*;
 use crate::error::ContentError;
 use crate::partial::Plain;
 use crate::{
-    Blob, SEALED_SEGMENT_BYTES, SealKey, Sealed, SealedServed, ServedBytes, add_sealed, copy_key, hash_bytes, lookup_id,
-    open_bytes, open_sealed, opens_start, seal_bytes, sealed_bytes,
+    Blob, SEALED_SEGMENT_BYTES, SealKey, Sealed, SealedServed, ServedBytes, add_sealed, copy_key, hash_bytes,
+    lookup_id, open_bytes, open_sealed, opens_start, seal_bytes, sealed_bytes,
 };
 
 const SEGMENT: u64 = SEALED_SEGMENT_BYTES - 16;
@@ -31,7 +31,8 @@ impl Kept {
     fn served(&self) -> SealedServed {
         let outboard = outboard_path(&self.outboards, self.sealed.hash);
         let stat = Some(self.shared.added.stat);
-        SealedServed::open(&self.shared.path, Some(&outboard), &self.key, self.sealed.hash, stat).expect("it is there")
+        SealedServed::open(&self.shared.path, Some(&outboard), self.key.clone(), self.sealed.hash, stat)
+            .expect("it is there")
     }
 
     fn open(&self, sealed: &Path, to: &Path) -> Result<(), ContentError> {
@@ -134,7 +135,7 @@ fn nothing_is_sealed_but_what_the_key_is_for() {
     file.write_all_at(b"secret", 1000).expect("it can be changed");
     let stat = crate::FileStat::at(&kept.shared.path).ok();
     let outboard = outboard_path(&kept.outboards, kept.sealed.hash);
-    let later = SealedServed::open(&kept.shared.path, Some(&outboard), &kept.key, kept.sealed.hash, stat)
+    let later = SealedServed::open(&kept.shared.path, Some(&outboard), kept.key.clone(), kept.sealed.hash, stat)
         .expect("it looks like what it was");
     let mut encoded = Vec::new();
     assert!(matches!(served.encode(groups(0..4), &mut encoded), Err(ContentError::Changed)));

@@ -21,7 +21,10 @@ fn more_than_may_be_asked_for_at_once_is_refused() {
     let shared = Shared::new(9 * MIB, 12);
     let mut encoded = Vec::new();
     for range in [0..9 * MIB, 0..MAX_RANGE_BYTES + GROUP_BYTES, 1..GROUP_BYTES, 9 * MIB..10 * MIB] {
-        assert!(matches!(shared.served().encode(range.clone(), &mut encoded), Err(ContentError::BadRange)), "{range:?}");
+        assert!(
+            matches!(shared.served().encode(range.clone(), &mut encoded), Err(ContentError::BadRange)),
+            "{range:?}"
+        );
     }
     assert!(matches!(shared.served().read(0..9 * MIB, &mut encoded), Err(ContentError::BadRange)));
     assert_eq!(encoded, b"");
