@@ -94,6 +94,9 @@ struct Flags {
     /// The video encoder: auto, aom or rav1e [default: auto]
     #[arg(long, env = "KITH_ENCODER", value_name = "ENCODER")]
     encoder: Option<EncoderChoice>,
+    /// Where fetched files are saved [default: what was chosen with kithctl, else the Downloads folder]
+    #[arg(long, env = "KITH_DOWNLOADS", value_name = "DIR")]
+    downloads: Option<PathBuf>,
     /// What is logged, e.g. warn,kithd=debug
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     log: Option<String>,
@@ -132,12 +135,13 @@ struct File {
     echo: Option<bool>,
     bandwidth_test: Option<String>,
     encoder: Option<String>,
+    downloads: Option<PathBuf>,
     log: Option<String>,
     limits: Option<Limits>,
 }
 
 /// The keys above; a test holds the two together.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "data_dir",
     "socket",
     "bind",
@@ -155,6 +159,7 @@ const KEYS: [&str; 19] = [
     "echo",
     "bandwidth_test",
     "encoder",
+    "downloads",
     "log",
     "limits",
 ];
@@ -182,6 +187,10 @@ pub struct Config {
     pub echo: Toggle,
     pub bandwidth_test: BandwidthTest,
     pub encoder: EncoderChoice,
+    /// A full path.
+    pub downloads: Option<PathBuf>,
+    /// It was named on the command line or in the environment: what a client chose before is not in force.
+    pub fixed_downloads: bool,
     pub log: String,
     pub limits: Limits,
     pub impair: Option<Impairment>,
@@ -257,6 +266,8 @@ impl Config {
             echo: on(flags.echo, file.echo),
             bandwidth_test: key("bandwidth_test").choose(flags.bandwidth_test, file.bandwidth_test)?,
             encoder: key("encoder").choose(flags.encoder, file.encoder)?,
+            fixed_downloads: flags.downloads.is_some(),
+            downloads: flags.downloads.or(file.downloads).map(full),
             limits: file.limits.unwrap_or_default(),
             log: flags.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
             impair: flags.impair,
@@ -328,6 +339,11 @@ impl File {
         })?;
         Ok(file)
     }
+}
+
+/// From where the daemon was started on.
+fn full(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn toggle(on: bool) -> Toggle {
@@ -449,7 +465,7 @@ mod tests {
     fn all_keys_are_known() {
         let file = "data_dir = \"/x\"\nsocket = \"/x\"\nbind = \"127.0.0.1\"\nnode_port = 1\nvideo_port = 1\n\
                     audio_port = 1\ntaken_port = \"auto\"\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
-                    auto_answer = \"never\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\nlog = \"info\"\nlimits = {}";
+                    auto_answer = \"never\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\ndownloads = \"/x\"\nlog = \"info\"\nlimits = {}";
         assert_eq!(file.lines().count(), KEYS.len());
         load(file, &[]).expect("every key is one");
     }

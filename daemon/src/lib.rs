@@ -1,5 +1,5 @@
-//! The Kith daemon. Floors, each using only those below: `rpc` / `diagnostics` / `calls`, `chat` and `services` / `contacts` and
-//! `media` / `net`, `kith-store` and `kith-core`.
+//! The Kith daemon. Floors, each using only those below: `rpc` / `diagnostics` / `calls`, `chat`, `files` and `services` / `contacts`
+//! and `media` / `net`, `kith-store`, `kith-content` and `kith-core`.
 
 pub mod backup;
 pub mod calls;
@@ -8,6 +8,7 @@ pub mod config;
 pub mod contacts;
 pub mod data_dir;
 pub mod diagnostics;
+pub mod files;
 pub mod log;
 pub mod media;
 pub mod net;

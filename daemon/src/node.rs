@@ -18,11 +18,12 @@ use crate::config::Config;
 use crate::contacts::Contacts;
 use crate::data_dir::DataDir;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
+use crate::files::{Files, FilesParts};
 use crate::log::Log;
 use crate::media::{Media, MediaConfig, Reflector, ReflectorSource};
 use crate::net::{self, Carrier, Net, NetConfig, SecretKey, Toggle};
 use crate::rpc;
-use crate::services::{Services, Settings};
+use crate::services::{Carried, Services, Settings};
 use crate::socket::Socket;
 use crate::supervisor::{self, Pulse};
 
@@ -65,6 +66,7 @@ struct Node {
     calls: Calls,
     contacts: Contacts,
     chat: Chat,
+    files: Files,
     database: Database,
     services: Services,
     rpc: rpc::RpcThread,
@@ -81,6 +83,7 @@ impl Node {
         let own = wanted("node", config.node_port);
         let (video, audio) = (wanted("video", config.video_port), wanted("audio", config.audio_port));
         let (chat_service, chat_begin) = watch::channel(wanted("chat", 0).begin);
+        let (files_service, files_begin) = watch::channel(wanted("files", 0).begin);
         let media = Media::start(MediaConfig {
             bind: config.bind,
             video_port: video.port,
@@ -115,7 +118,8 @@ impl Node {
         media.set_reflectors(reflectors(&net));
         let measurements = incoming.measurements.take();
         let (calling, in_call) = watch::channel(false);
-        let contacts = Contacts::start(net.clone(), incoming.contacts.take(), database.clone(), in_call).await?;
+        let contacts =
+            Contacts::start(net.clone(), incoming.contacts.take(), database.clone(), in_call.clone()).await?;
         let seal = Seal::start(net.peer_id(), &identity, database.clone(), contacts.people()).await?;
         drop(identity);
         let chat = Chat::start(
@@ -128,9 +132,24 @@ impl Node {
                 sealer: Some(seal),
             },
         );
+        let files = Files::start(
+            net.clone(),
+            FilesParts {
+                db: database.clone(),
+                people: contacts.people(),
+                incoming: incoming.files.take(),
+                service: files_begin,
+                in_call,
+                data_dir: data_dir.path().to_owned(),
+                downloads: config.downloads.clone(),
+                downloads_fixed: config.fixed_downloads,
+            },
+        )
+        .await?;
         let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config), contacts.people());
         tokio::spawn(tell_of_calls(calls.clone(), calling));
-        let services = Services::start(net.clone(), media.clone(), settings, offers, chat_service);
+        let carried = Carried { chat: chat_service, files: files_service };
+        let services = Services::start(net.clone(), media.clone(), settings, offers, carried);
         let looking =
             DiagnosticsConfig { bind: config.bind, bandwidth_test: config.bandwidth_test, limits: config.limits };
         let diagnostics = Diagnostics::start(looking, net.clone(), media.clone(), calls.clone(), measurements);
@@ -140,24 +159,29 @@ impl Node {
             calls: calls.clone(),
             contacts: contacts.clone(),
             chat: chat.clone(),
+            files: files.clone(),
             services: services.clone(),
             diagnostics,
             started,
         };
         let rpc = rpc::spawn(listener, served).context("could not serve the socket")?;
-        Ok(Self { net, media, calls, contacts, chat, database, services, rpc })
+        Ok(Self { net, media, calls, contacts, chat, files, database, services, rpc })
     }
 
     fn pulse(&self) -> Pulse {
-        Pulse { net: self.net.clone(), calls: self.calls.clone(), chat: self.chat.clone(), rpc: self.rpc.pulse() }
+        let (net, calls) = (self.net.clone(), self.calls.clone());
+        Pulse { net, calls, chat: self.chat.clone(), files: self.files.clone(), rpc: self.rpc.pulse() }
     }
 
     /// Hangs up first, while there is a way to say so; the network goes before the media, so that nobody rings a node
     /// that cannot answer.
     async fn stop(self) {
-        let leaving = async { tokio::join!(self.calls.shutdown(), self.chat.shutdown(), self.contacts.shutdown()) };
+        let leaving = async {
+            let (calls, chat) = (self.calls.shutdown(), self.chat.shutdown());
+            tokio::join!(calls, chat, self.files.shutdown(), self.contacts.shutdown())
+        };
         if tokio::time::timeout(HANG_UP_WITHIN, leaving).await.is_err() {
-            tracing::warn!("calls did not end, or messages and contacts were not written down, in time");
+            tracing::warn!("calls did not end, or messages, transfers and contacts were not written down, in time");
         }
         if tokio::time::timeout(CLOSE_WITHIN, self.net.shutdown()).await.is_err() {
             tracing::warn!("connections did not close in time");
@@ -184,7 +208,7 @@ async fn open_database(data_dir: &DataDir, key: &SecretKey) -> anyhow::Result<Da
     Ok(database)
 }
 
-/// Contacts are told that this node is in a call; they are a floor below the calls. Ends with the calls.
+/// Contacts are told that this node is in a call, and transfers keep out of its way; neither names the calls. Ends with the calls.
 async fn tell_of_calls(calls: Calls, calling: watch::Sender<bool>) {
     let mut feed = calls.subscribe();
     while feed.next().await.is_some() {

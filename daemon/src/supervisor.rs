@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::calls::Calls;
 use crate::chat::Chat;
+use crate::files::Files;
 use crate::net::Net;
 use crate::rpc;
 use crate::services::Services;
@@ -45,12 +46,13 @@ pub fn failed(error: &anyhow::Error) {
     notify(&[NotifyState::Status(&one_line(&format!("{error:#}")))]);
 }
 
-/// What must answer before the watchdog is fed: the tasks of the network, the calls and the messages, and the thread that
-/// serves clients.
+/// What must answer before the watchdog is fed: the tasks of the network, the calls, the messages and the files, and the
+/// thread that serves clients.
 pub struct Pulse {
     pub net: Net,
     pub calls: Calls,
     pub chat: Chat,
+    pub files: Files,
     pub rpc: rpc::Pulse,
 }
 
@@ -60,6 +62,7 @@ impl Pulse {
             ("network", self.net.is_alive().boxed()),
             ("calls", self.calls.is_alive().boxed()),
             ("messages", self.chat.is_alive().boxed()),
+            ("files", self.files.is_alive().boxed()),
             ("clients", self.rpc.is_alive().boxed()),
         ];
         silent(parts, within).await

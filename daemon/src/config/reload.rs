@@ -16,6 +16,7 @@ impl Config {
             // Another file would be another daemon, and the tests' own knobs are for the start.
             config_file: _,
             fixed_ports: _,
+            fixed_downloads: _,
             impair: _,
             impair_next: _,
             errand: _,
@@ -36,6 +37,7 @@ impl Config {
             echo,
             bandwidth_test,
             encoder,
+            downloads,
             log,
             limits,
         } = self;
@@ -62,6 +64,7 @@ impl Config {
                 ("echo", *echo == new.echo),
                 ("bandwidth_test", *bandwidth_test == new.bandwidth_test),
                 ("encoder", *encoder == new.encoder),
+                ("downloads", *downloads == new.downloads),
                 ("limits", *limits == new.limits),
             ]),
         }

@@ -14,9 +14,10 @@ use crate::calls::rehearsal::Rehearsal;
 use crate::chat::{Chat, ChatParts};
 use crate::contacts::Contacts;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
+use crate::files::{Files, FilesParts};
 use crate::media::{Media, MediaConfig};
 use crate::net::{Net, NetConfig, SecretKey};
-use crate::services::{Services, Settings};
+use crate::services::{Carried, Services, Settings};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -35,8 +36,8 @@ pub async fn serve_with_memory(socket: &Path) -> anyhow::Result<(RpcThread, Rehe
     let (net, _) = Net::start(config).await?;
     let (calls, rehearsal) = Rehearsal::start();
     let media = Media::start(media).await;
-    let services =
-        Services::start(net.clone(), media.clone(), Settings::load(data), offers, watch::channel(Begin::Running).0);
+    let carried = Carried { chat: watch::channel(Begin::Running).0, files: watch::channel(Begin::Running).0 };
+    let services = Services::start(net.clone(), media.clone(), Settings::load(data), offers, carried);
     let config = DiagnosticsConfig { bind: Some(LOOPBACK), ..DiagnosticsConfig::default() };
     let diagnostics = Diagnostics::start(config, net.clone(), media, calls.clone(), None);
     let database = Database::in_memory(net.peer_id()).await;
@@ -51,6 +52,20 @@ pub async fn serve_with_memory(socket: &Path) -> anyhow::Result<(RpcThread, Rehe
             sealer: None,
         },
     );
-    let daemon = Daemon { net, calls, contacts, chat, services, diagnostics, started: Instant::now() };
+    let files = Files::start(
+        net.clone(),
+        FilesParts {
+            db: database.clone(),
+            people: contacts.people(),
+            incoming: None,
+            service: watch::channel(Begin::Running).1,
+            in_call: watch::channel(false).1,
+            data_dir: data.join("data"),
+            downloads: Some(data.join("downloads")),
+            downloads_fixed: true,
+        },
+    )
+    .await?;
+    let daemon = Daemon { net, calls, contacts, chat, files, services, diagnostics, started: Instant::now() };
     Ok((spawn(UnixListener::bind(socket)?, daemon)?, rehearsal, database))
 }

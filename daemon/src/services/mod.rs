@@ -2,7 +2,7 @@
 //! remembered over restarts.
 //!
 //! One task owns the rows. It follows the listeners of `net` and `media` by their watches, passes orders on to them, and
-//! tells `net` what to offer to peers and `chat` whether it runs. Whether a port is tried, kept or given up is decided by [`kith_core::listener`];
+//! tells `net` what to offer to peers, and `chat` and `files` whether they run. Whether a port is tried, kept or given up is decided by [`kith_core::listener`];
 //! that stopping ends a call is `calls`' business, which follows the same watches.
 
 mod rows;
@@ -69,7 +69,7 @@ impl Name {
 
     /// Not built yet.
     const fn is_absent(self) -> bool {
-        matches!(self, Self::Files | Self::Broadcast)
+        matches!(self, Self::Broadcast)
     }
 
     fn parse(text: &str) -> Result<Self, Failure> {
@@ -79,6 +79,12 @@ impl Name {
                 .advise(format!("The services are: {all}."))
         })
     }
+}
+
+/// Where services that the node's port carries read whether they run.
+pub struct Carried {
+    pub chat: watch::Sender<Begin>,
+    pub files: watch::Sender<Begin>,
 }
 
 struct Ordered {
@@ -95,18 +101,17 @@ pub struct Services {
 }
 
 impl Services {
-    /// Follows the listeners from now on. `offered` is where `net` reads what to tell peers, `chat` where messages read
-    /// whether they are carried.
+    /// Follows the listeners from now on. `offered` is where `net` reads what to tell peers.
     pub fn start(
         net: Net,
         media: Media,
         settings: Settings,
         offered: watch::Sender<Vec<String>>,
-        chat: watch::Sender<Begin>,
+        carried: Carried,
     ) -> Self {
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (publish, rows) = watch::channel(Arc::default());
-        let task = task::Task::new(net, media, settings, offered, chat, publish);
+        let task = task::Task::new(net, media, settings, offered, carried, publish);
         tokio::spawn(task.run(inbox));
         Self { orders, rows }
     }

@@ -9,7 +9,7 @@ use kith_core::listener::{Begin, Order, Status};
 use tokio::sync::{mpsc, watch};
 
 use super::rows::{Since, absent, row};
-use super::{Name, Ordered, Settings};
+use super::{Carried, Name, Ordered, Settings};
 use crate::media::{Media, MediaListeners};
 use crate::net::Net;
 
@@ -22,8 +22,8 @@ pub struct Task {
     settings: Settings,
     node: watch::Receiver<Status>,
     sockets: watch::Receiver<MediaListeners>,
-    chat: watch::Sender<Begin>,
-    chat_status: Status,
+    chat: OnOff,
+    files: OnOff,
     since: [Since; Name::ALL.len()],
     rows: watch::Sender<Arc<Vec<ServiceInfo>>>,
     offered: watch::Sender<Vec<String>>,
@@ -35,13 +35,13 @@ impl Task {
         media: Media,
         settings: Settings,
         offered: watch::Sender<Vec<String>>,
-        chat: watch::Sender<Begin>,
+        carried: Carried,
         rows: watch::Sender<Arc<Vec<ServiceInfo>>>,
     ) -> Self {
         let (node, sockets) = (net.listener(), media.listeners());
-        let chat_status = without_port(*chat.borrow());
+        let (chat, files) = (OnOff::new(carried.chat), OnOff::new(carried.files));
         let since = Default::default();
-        let mut task = Self { net, media, settings, node, sockets, chat, chat_status, since, rows, offered };
+        let mut task = Self { net, media, settings, node, sockets, chat, files, since, rows, offered };
         task.publish();
         task
     }
@@ -71,7 +71,8 @@ impl Task {
         tracing::info!(service = name.text(), ?order, "a service is to change");
         let status = match name.calls() {
             Some(kind) => self.media.order(kind, order).await?,
-            None if name == Name::Chat => self.order_chat(order),
+            None if name == Name::Chat => self.chat.order(order),
+            None if name == Name::Files => self.files.order(order),
             None => self.net.order_listener(order).await?,
         };
         let mut row = row(name, &status, &mut self.since[name as usize], Instant::now());
@@ -81,15 +82,6 @@ impl Task {
             row.suggestion = format!("this lasts until the next start only: {error}");
         }
         Ok(row)
-    }
-
-    /// There is no port that could be taken: it runs or does not.
-    fn order_chat(&mut self, order: Order) -> Status {
-        let begin = if order == Order::Stop { Begin::Stopped } else { Begin::Running };
-        if self.chat.send_replace(begin) != begin {
-            self.chat_status = without_port(begin);
-        }
-        self.chat_status.clone()
     }
 
     fn publish(&mut self) {
@@ -103,8 +95,9 @@ impl Task {
                     Name::Node => row(name, &node, since, now),
                     Name::Video => row(name, &sockets.video, since, now),
                     Name::Audio => row(name, &sockets.audio, since, now),
-                    Name::Chat => row(name, &self.chat_status, since, now),
-                    Name::Files | Name::Broadcast => absent(name),
+                    Name::Chat => row(name, &self.chat.status, since, now),
+                    Name::Files => row(name, &self.files.status, since, now),
+                    Name::Broadcast => absent(name),
                 }
             })
             .collect();
@@ -124,7 +117,28 @@ impl Task {
     }
 }
 
-/// How a service stands that the node's port carries.
+/// A service that the node's port carries. There is nothing that could be taken: it runs or does not.
+struct OnOff {
+    begin: watch::Sender<Begin>,
+    status: Status,
+}
+
+impl OnOff {
+    fn new(begin: watch::Sender<Begin>) -> Self {
+        let status = without_port(*begin.borrow());
+        Self { begin, status }
+    }
+
+    fn order(&mut self, order: Order) -> Status {
+        let begin = if order == Order::Stop { Begin::Stopped } else { Begin::Running };
+        if self.begin.send_replace(begin) != begin {
+            self.status = without_port(begin);
+        }
+        self.status.clone()
+    }
+}
+
+/// How it stands.
 fn without_port(begin: Begin) -> Status {
     Status {
         state: match begin {

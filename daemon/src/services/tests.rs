@@ -10,7 +10,7 @@ use kith_common::node::{ServiceInfo, ServiceState};
 use kith_core::listener::Begin;
 use tokio::sync::watch;
 
-use super::{Services, Settings};
+use super::{Carried, Services, Settings};
 use crate::media::{Media, MediaConfig};
 use crate::net::{Net, NetConfig, SecretKey};
 
@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Rig {
     services: Services,
     chat: watch::Receiver<Begin>,
+    files: watch::Receiver<Begin>,
     offered: watch::Receiver<Vec<String>>,
     net: Net,
 }
@@ -46,8 +47,10 @@ async fn start(data: &Path, video_port: u16) -> Rig {
         ..NetConfig::local(SecretKey::generate())
     };
     let (net, _) = Net::start(config).await.expect("a network on loopback starts");
-    let (switch, chat) = watch::channel(settings.wanted("chat", 0, &BTreeSet::new()).begin);
-    Rig { services: Services::start(net.clone(), media, settings, offers, switch), chat, offered, net }
+    let mut switch = |name| watch::channel(settings.wanted(name, 0, &BTreeSet::new()).begin);
+    let ((chat_switch, chat), (files_switch, files)) = (switch("chat"), switch("files"));
+    let carried = Carried { chat: chat_switch, files: files_switch };
+    Rig { services: Services::start(net.clone(), media, settings, offers, carried), chat, files, offered, net }
 }
 
 impl Rig {
@@ -69,13 +72,13 @@ async fn each_service_has_a_row_and_is_stopped_started_and_moved_alone_and_for_g
     let rig = start(data.path(), 0).await;
     let names: Vec<String> = rig.services.rows().borrow().iter().map(|row| row.name.clone()).collect();
     assert_eq!(names, ["node", "video", "audio", "chat", "files", "broadcast"]);
-    assert_eq!(*rig.offered.borrow(), ["video", "audio", "chat"]);
+    assert_eq!(*rig.offered.borrow(), ["video", "audio", "chat", "files"]);
     let before = (rig.row("node"), rig.row("video"));
     let stopped = rig.services.stop_service("audio").await.expect("it can be stopped");
     assert_eq!((stopped.state, stopped.port), (ServiceState::Stopped, 0));
     rig.until("audio", |row| row.state == ServiceState::Stopped).await;
     assert_eq!((rig.row("node"), rig.row("video")), before, "the others are left alone");
-    assert_eq!(*rig.offered.borrow(), ["video", "chat"]);
+    assert_eq!(*rig.offered.borrow(), ["video", "chat", "files"]);
     let free = UdpSocket::bind((LOOPBACK, 0)).and_then(|socket| socket.local_addr()).expect("a free port").port();
     let moved = rig.services.set_port("video", free).await.expect("it can be moved");
     assert_eq!((moved.state, moved.port, moved.wanted_port), (ServiceState::Listening, free, free));
@@ -113,14 +116,14 @@ async fn what_makes_no_sense_is_refused_in_words() {
     let unknown = services.stop_service("telegraph").await.expect_err("no such service");
     assert_eq!(unknown.kind, FailureKind::InvalidArgument);
     assert!(unknown.advice.contains("node, video, audio"), "{unknown:?}");
-    let absent = services.start_service("files").await.expect_err("not built yet");
+    let absent = services.start_service("broadcast").await.expect_err("not built yet");
     assert_eq!(absent.kind, FailureKind::Unsupported);
-    let no_port = services.set_port("files", 1).await.expect_err("no port of its own");
+    let no_port = services.set_port("broadcast", 1).await.expect_err("no port of its own");
     assert_eq!(no_port.kind, FailureKind::InvalidArgument);
 }
 
 #[tokio::test]
-async fn chat_is_stopped_and_started_without_a_port_and_stays_so() {
+async fn chat_and_files_are_stopped_and_started_without_a_port_and_stay_so() {
     let data = tempfile::tempdir().expect("a folder");
     let rig = start(data.path(), 0).await;
     let row = rig.row("chat");
@@ -128,13 +131,19 @@ async fn chat_is_stopped_and_started_without_a_port_and_stays_so() {
     let stopped = rig.services.stop_service("chat").await.expect("it can be stopped");
     assert_eq!((stopped.state, *rig.chat.borrow()), (ServiceState::Stopped, Begin::Stopped));
     rig.until("chat", |row| row.state == ServiceState::Stopped).await;
-    assert_eq!(*rig.offered.borrow(), ["video", "audio"]);
+    assert_eq!(*rig.offered.borrow(), ["video", "audio", "files"]);
+    assert_eq!((rig.row("files").state, *rig.files.borrow()), (ServiceState::Listening, Begin::Running));
+    rig.services.stop_service("files").await.expect("it can be stopped");
+    rig.until("files", |row| row.state == ServiceState::Stopped).await;
+    assert_eq!((rig.offered.borrow().len(), *rig.files.borrow()), (2, Begin::Stopped));
     let no_port = rig.services.set_port("chat", 1).await.expect_err("no port of its own");
     assert_eq!(no_port.kind, FailureKind::InvalidArgument);
     rig.net.shutdown().await;
     drop(rig);
     let again = start(data.path(), 0).await;
-    assert_eq!((again.row("chat").state, *again.chat.borrow()), (ServiceState::Stopped, Begin::Stopped));
-    let started = again.services.start_service("chat").await.expect("it can be started");
-    assert_eq!((started.state, *again.chat.borrow()), (ServiceState::Listening, Begin::Running));
+    for (name, begin) in [("chat", &again.chat), ("files", &again.files)] {
+        assert_eq!((again.row(name).state, *begin.borrow()), (ServiceState::Stopped, Begin::Stopped));
+        let started = again.services.start_service(name).await.expect("it can be started");
+        assert_eq!((started.state, *begin.borrow()), (ServiceState::Listening, Begin::Running));
+    }
 }

@@ -67,6 +67,23 @@ impl Store {
         })
     }
 
+    /// What is sealed of a share, in the order of its pieces; `None`: not all of it is yet. Sizes are those of the pieces.
+    pub fn sealed_pieces(&self, position: u64) -> Result<Option<Vec<PartRow>>> {
+        let rows = self.rows(
+            "SELECT copy_id, copy_hash, size FROM piece WHERE share = ? ORDER BY key",
+            [int(position)],
+            |row| Ok((row.get::<_, Option<[u8; 32]>>(0)?, row.get::<_, Option<[u8; 32]>>(1)?, row.get(2)?)),
+        )?;
+        let part = |(id, hash, size): (Option<[u8; 32]>, Option<[u8; 32]>, i64)| {
+            Some(PartRow {
+                id: FileHash::from_bytes(id?),
+                hash: FileHash::from_bytes(hash?),
+                size_bytes: uint(size),
+            })
+        };
+        Ok(rows.into_iter().map(part).collect())
+    }
+
     /// From those contacts a copy is wanted, and from no others.
     pub fn want_copies(&mut self, of: FileHash, peers: &[PeerId]) -> Result<()> {
         self.atomically(|store| {
@@ -209,27 +226,30 @@ impl Store {
         )
     }
 
-    /// A part that is here, with the copy that it is of. Of several the first that is whole.
-    pub fn kept_part(&self, id: FileHash) -> Result<Option<(KeptRow, PartRow)>> {
+    /// A part that is here, with the copy that it is of and its number in that. Of several one that is whole.
+    pub fn kept_part(&self, id: FileHash) -> Result<Option<(KeptRow, u32, PartRow)>> {
         let columns = KEPT.split(", ").map(|column| format!("kept.{column}")).collect::<Vec<_>>().join(", ");
         self.row(
             &format!(
-                "SELECT {columns}, kept_part.id, kept_part.hash, kept_part.size FROM kept_part JOIN kept ON kept.key = kept_part.kept
-                 WHERE kept_part.id = ? ORDER BY whole DESC LIMIT 1"
+                "SELECT {columns}, number, kept_part.id, kept_part.hash, kept_part.size FROM kept_part
+                 JOIN kept ON kept.key = kept_part.kept WHERE kept_part.id = ? ORDER BY whole DESC LIMIT 1"
             ),
             [id.as_bytes()],
             |row| {
-                Ok((kept(row)?, PartRow { id: hash(row, 7)?, hash: hash(row, 8)?, size_bytes: uint(row.get(9)?) }))
+                let part = PartRow { id: hash(row, 8)?, hash: hash(row, 9)?, size_bytes: uint(row.get(10)?) };
+                Ok((kept(row)?, row.get(7)?, part))
             },
         )
     }
 
-    /// Bytes that are promised to that contact, and to all of them.
-    pub fn kept_bytes(&self, peer: PeerId) -> Result<(u64, u64)> {
-        let of: i64 =
-            self.value("SELECT coalesce(sum(size), 0) FROM kept WHERE peer = ?", [peer.public_key()])?;
-        let all: i64 = self.value("SELECT coalesce(sum(size), 0) FROM kept", [])?;
-        Ok((uint(of), uint(all)))
+    /// Bytes that are promised to that contact.
+    pub fn kept_bytes(&self, peer: PeerId) -> Result<u64> {
+        self.value("SELECT coalesce(sum(size), 0) FROM kept WHERE peer = ?", [peer.public_key()]).map(uint)
+    }
+
+    /// And to all contacts together.
+    pub fn all_kept_bytes(&self) -> Result<u64> {
+        self.value("SELECT coalesce(sum(size), 0) FROM kept", []).map(uint)
     }
 
     pub fn set_kept_whole(&mut self, id: FileHash) -> Result<()> {

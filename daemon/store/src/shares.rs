@@ -249,6 +249,28 @@ impl Store {
         )
     }
 
+    /// Of those hashes, which no share has, and no sealed copy of one.
+    pub fn unused(&self, hashes: &[FileHash]) -> Result<Vec<FileHash>> {
+        let mut unused = Vec::new();
+        for hash in hashes {
+            let used: bool = self.value(
+                "SELECT EXISTS (SELECT 1 FROM piece WHERE hash = ?1) OR EXISTS (SELECT 1 FROM piece WHERE copy_hash = ?1)
+                   OR EXISTS (SELECT 1 FROM kept_part WHERE hash = ?1)
+                   OR EXISTS (SELECT 1 FROM transfer WHERE hash = ?1 AND state = 3)",
+                [hash.as_bytes()],
+            )?;
+            if !used {
+                unused.push(*hash);
+            }
+        }
+        Ok(unused)
+    }
+
+    /// Bytes of own copies, which count for the quota.
+    pub fn own_bytes(&self) -> Result<u64> {
+        self.value("SELECT coalesce(sum(size), 0) FROM share WHERE own = 1", []).map(uint)
+    }
+
     /// Shares that the peer has not been told of yet.
     pub fn untold(&self, peer: PeerId, limit: u32) -> Result<Vec<ShareRow>> {
         let columns = COLUMNS.replace("key,", "share.key,");

@@ -3,16 +3,17 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use kith_common::failure::Failure;
 use kith_common::file::{FileHash, FileKind, MAX_TRANSFERS};
 use kith_common::ids::PeerId;
 use rusqlite::{Row, params};
 
 use crate::shares::{hash, kind, kind_number, path};
-use crate::store::{int, peer, uint};
+use crate::store::{from_json, int, json, peer, uint};
 use crate::{Result, Store};
 
-const COLUMNS: &str = "key, hash, place, name, kind, size, list_size, files, folder, wanted, state, sealed, done, twice, spent_ms, error, \
-                       advice, saved, started_ms, finished_ms, boot, synced, sources";
+const COLUMNS: &str = "key, hash, place, name, kind, size, list_size, files, folder, wanted, state, sealed, done, twice, spent_ms, trouble, \
+                       saved, started_ms, finished_ms, boot, synced, sources";
 
 /// How a transfer stands over restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +66,8 @@ pub struct TransferRow {
     pub done_bytes: u64,
     pub twice_bytes: u64,
     pub spent_ms: u64,
-    pub error: String,
-    pub advice: String,
+    /// Why it does not go on.
+    pub trouble: Option<Failure>,
     /// Where it is, when it is done.
     pub saved: PathBuf,
     pub started_unix_ms: i64,
@@ -120,7 +121,7 @@ impl Store {
     /// All of what is known of one that there is.
     pub fn put_transfer(&mut self, row: &TransferRow) -> Result<()> {
         self.change(
-            &format!("INSERT OR REPLACE INTO transfer ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
+            &format!("INSERT OR REPLACE INTO transfer ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
             params![
                 row.id,
                 row.hash.as_bytes(),
@@ -137,8 +138,7 @@ impl Store {
                 int(row.done_bytes),
                 int(row.twice_bytes),
                 int(row.spent_ms),
-                row.error,
-                row.advice,
+                row.trouble.as_ref().map(json),
                 row.saved.as_os_str().as_bytes(),
                 row.started_unix_ms,
                 row.finished_unix_ms,
@@ -242,14 +242,13 @@ fn transfer(row: &Row) -> rusqlite::Result<TransferRow> {
         done_bytes: uint(row.get(12)?),
         twice_bytes: uint(row.get(13)?),
         spent_ms: uint(row.get(14)?),
-        error: row.get(15)?,
-        advice: row.get(16)?,
-        saved: path(row, 17)?,
-        started_unix_ms: row.get(18)?,
-        finished_unix_ms: row.get(19)?,
-        boot: row.get(20)?,
-        synced: row.get(21)?,
-        sources: row.get(22)?,
+        trouble: row.get_ref(15)?.as_str_or_null()?.map(from_json).transpose()?,
+        saved: path(row, 16)?,
+        started_unix_ms: row.get(17)?,
+        finished_unix_ms: row.get(18)?,
+        boot: row.get(19)?,
+        synced: row.get(20)?,
+        sources: row.get(21)?,
     })
 }
 

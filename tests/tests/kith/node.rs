@@ -96,12 +96,10 @@ fn status_lists_every_service_and_says_which_are_not_there_yet() -> Result<()> {
     let status = ada.ask(&["status"])?;
     let services = status["services"].as_array().context("status has services")?;
     let state = |name: &str| services.iter().find(|row| row["name"] == name).map(|row| row["state"].clone());
-    for name in ["node", "video", "audio", "chat"] {
+    for name in ["node", "video", "audio", "chat", "files"] {
         assert_eq!(state(name), Some("listening".into()), "{name}: {status}");
     }
-    for name in ["files", "broadcast"] {
-        assert_eq!(state(name), Some("absent".into()), "{name}: {status}");
-    }
+    assert_eq!(state("broadcast"), Some("absent".into()), "{status}");
     Ok(())
 }
 

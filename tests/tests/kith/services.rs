@@ -198,7 +198,7 @@ fn what_was_chosen_survives_a_restart_and_a_flag_wins_over_it() -> Result<()> {
 fn what_cannot_be_done_to_a_service_is_said_with_its_exit_code() -> Result<()> {
     let ada = Daemon::start("ada", &[])?;
     for (arguments, code, word) in [
-        (&["services", "start", "files"][..], 1, "no service files yet"),
+        (&["services", "start", "broadcast"][..], 1, "no service broadcast yet"),
         (&["services", "port", "files", "7000"], 2, "no port of its own"),
         (&["services", "stop", "telegraph"], 2, "telegraph"),
     ] {

@@ -33,6 +33,7 @@ CREATE TABLE piece (
 CREATE INDEX piece_hash ON piece (hash);
 CREATE INDEX piece_share ON piece (share);
 CREATE INDEX piece_copy ON piece (copy_id) WHERE copy_id IS NOT NULL;
+CREATE INDEX piece_copy_hash ON piece (copy_hash) WHERE copy_hash IS NOT NULL;
 
 -- One peer of one share.
 CREATE TABLE share_peer (
@@ -79,8 +80,7 @@ CREATE TABLE transfer (
   done INTEGER NOT NULL,
   twice INTEGER NOT NULL,
   spent_ms INTEGER NOT NULL,
-  error TEXT NOT NULL,
-  advice TEXT NOT NULL,
+  trouble TEXT,              -- JSON; NULL: none
   saved BLOB NOT NULL,
   started_ms INTEGER NOT NULL,
   finished_ms INTEGER NOT NULL,
@@ -131,3 +131,4 @@ CREATE TABLE kept_part (
   UNIQUE (kept, number)
 ) STRICT;
 CREATE INDEX kept_part_id ON kept_part (id);
+CREATE INDEX kept_part_hash ON kept_part (hash);

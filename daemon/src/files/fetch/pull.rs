@@ -1,0 +1,463 @@
+//! The units of a transfer, from everybody who has them, until all are on the disk and in their place.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use kith_common::file::{SourceState, TransferState};
+use kith_common::node::Path;
+use kith_content::{Bits as Stored, ContentError, Partial};
+use kith_core::transfer::{Bits, Event, Have, Mode, RELAY_FILE_RATE, Refusal, Standing, Terms, Transfer, Units, Why};
+use tokio::task::JoinSet;
+
+use super::crowd::{Crowd, SourceId};
+use super::finder::{Found, Hint, Lack};
+use super::live::{Outcome, What};
+use super::plan::Plan;
+use super::{End, Fetch, at};
+use crate::files::check::failure;
+use crate::files::library::blocking;
+use crate::files::ports::Network;
+use crate::files::source::{News, Order};
+use crate::files::wire::Status;
+
+/// What is shown is renewed this often.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+/// What was written is made certain this often, or after so many bytes: it is what a power cut costs at the most.
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+const SYNC_BYTES: u64 = 64 * 1024 * 1024;
+/// News that are dealt with before it is decided again what to ask.
+const AT_ONCE: usize = 64;
+
+/// What one transfer is at.
+struct Pull {
+    plan: Plan,
+    partial: Arc<Partial>,
+    transfer: Transfer<SourceId>,
+    crowd: Crowd,
+    /// Making certain what was written.
+    syncing: JoinSet<Result<Stored, ContentError>>,
+    unsynced: u64,
+    synced_at: Instant,
+    shown_at: Instant,
+    /// Somebody who has it in the other form: plain where copies are fetched, or the other way round.
+    other: Option<Box<Found>>,
+}
+
+impl<N: Network> Fetch<N> {
+    pub(super) async fn pull(&mut self, plan: Plan, partial: Partial, first: Option<Box<Found>>) -> End {
+        let done = partial.bits();
+        let sizes = plan.layout.blobs.iter().map(|blob| blob.size);
+        let Some(units) = Units::new(plan.layout.unit_bytes, sizes) else {
+            return End::Over(Outcome::Failed(failure(&ContentError::TooLarge)));
+        };
+        let bits = Bits::from_bytes(done.as_bytes(), units.count());
+        // Everybody who has it has all of it: there is nothing to be gained by beginning elsewhere.
+        let transfer = Transfer::new(units, &bits, 0);
+        let now = Instant::now();
+        let mut pull = Pull {
+            plan,
+            partial: Arc::new(partial),
+            transfer,
+            crowd: Crowd::new(),
+            syncing: JoinSet::new(),
+            unsynced: 0,
+            synced_at: now,
+            shown_at: now,
+            other: None,
+        };
+        if let Some(found) = first {
+            self.join(&mut pull, found);
+        }
+        self.show(&mut pull);
+        let end = self.turn(&mut pull).await;
+        self.show(&mut pull);
+        let Pull { plan, partial, crowd, mut syncing, .. } = pull;
+        crowd.close().await;
+        while syncing.join_next().await.is_some() {}
+        match end {
+            Turned::Finished => self.finish(&plan, partial).await,
+            Turned::Stopped => match self.sync(&partial).await {
+                Ok(()) => End::Over(Outcome::Stopped),
+                Err(error) => failure(&error).into(),
+            },
+            Turned::Here(error) => {
+                // What can be made certain is; the reason for the end is the other one.
+                let _ = self.sync(&partial).await;
+                failure(&error).into()
+            }
+            Turned::Other(found) => {
+                let _ = self.sync(&partial).await;
+                (self.job.known, self.job.synced) = (None, Vec::new());
+                End::Other(found)
+            }
+        }
+    }
+
+    async fn turn(&mut self, pull: &mut Pull) -> Turned {
+        let mut in_call = self.context.in_call.clone();
+        loop {
+            let now = Instant::now();
+            let calling = *in_call.borrow_and_update() || pull.crowd.is_calling();
+            pull.transfer.set_mode(if calling { Mode::Gentle } else { Mode::Full }, now);
+            let limit = Arc::clone(&self.context.limit);
+            loop {
+                let event = {
+                    let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+                    pull.transfer.poll_event(&mut limit, now)
+                };
+                match event {
+                    Some(Event::Finished) => return Turned::Finished,
+                    Some(event) => self.act(pull, event),
+                    None => break,
+                }
+            }
+            self.sync_when_due(pull);
+            if now.duration_since(pull.shown_at) >= SHOW_EVERY {
+                self.show(pull);
+            }
+            let wake = {
+                let limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+                pull.transfer.poll_timeout(&limit, now)
+            };
+            let tick = (!pull.crowd.is_empty()).then_some(pull.shown_at + SHOW_EVERY);
+            let wake = wake.into_iter().chain(tick).min();
+            tokio::select! {
+                () = self.stop.cancelled() => return Turned::Stopped,
+                Some((source, news)) = pull.crowd.news.recv() => {
+                    let mut next = Some((source, news));
+                    for _ in 0..AT_ONCE {
+                        let Some((source, news)) = next else { break };
+                        if let Err(error) = self.hear(pull, source, news) {
+                            return Turned::Here(error);
+                        }
+                        next = pull.crowd.news.try_recv().ok();
+                    }
+                    if let Some((source, news)) = next
+                        && let Err(error) = self.hear(pull, source, news)
+                    {
+                        return Turned::Here(error);
+                    }
+                }
+                Some(synced) = pull.syncing.join_next() => match synced {
+                    Ok(Ok(bits)) => self.now.synced = Arc::new(bits.as_bytes().to_vec()),
+                    Ok(Err(error)) => return Turned::Here(error),
+                    Err(error) => tracing::error!(%error, "making sure of what was written has failed"),
+                },
+                hint = self.finder.next() => if let Some(turned) = self.hint(pull, hint) {
+                    return turned;
+                },
+                Ok(()) = in_call.changed() => {}
+                () = at(wake) => {}
+            }
+        }
+    }
+
+    fn act(&mut self, pull: &mut Pull, event: Event<SourceId>) {
+        match event {
+            Event::Ask { source, unit } => {
+                let asked = pull.plan.get(unit).is_some_and(|get| pull.crowd.order(source, Order::Ask { unit, get }));
+                if !asked {
+                    self.gone(pull, source, "it takes no more questions", Gone::Lost);
+                }
+            }
+            Event::Cancel { source, unit } => {
+                pull.crowd.order(source, Order::Cancel { unit });
+            }
+            Event::Pace { source, bytes_per_second } => {
+                pull.crowd.order(source, Order::Pace(bytes_per_second));
+            }
+            Event::Drop { source, why } => {
+                let Some(peer) = pull.crowd.leave(source) else { return };
+                match why {
+                    // Said where it was found out.
+                    Why::Lied => {}
+                    Why::Stalled => {
+                        let why = "It was silent again and again.".to_owned();
+                        self.part(peer, SourceState::Dropped, &why);
+                        self.finder.lost(peer, Some(Lack::Unreachable(why)));
+                    }
+                    Why::Changed => self.lost_for(peer, Lack::Changed),
+                    Why::NotAllowed => self.lost_for(peer, Lack::NotAllowed),
+                    Why::NotFound | Why::Missing => self.lost_for(peer, Lack::NotFound),
+                }
+            }
+            Event::Search => self.finder.search(),
+            // The caller's.
+            Event::Finished => {}
+        }
+    }
+
+    fn lost_for(&mut self, peer: kith_common::ids::PeerId, lack: Lack) {
+        self.lacks(peer, lack.clone());
+        self.finder.lost(peer, Some(lack));
+    }
+
+    fn hear(&mut self, pull: &mut Pull, source: SourceId, news: News) -> Result<(), ContentError> {
+        let now = Instant::now();
+        match news {
+            News::Bytes { unit, bytes } => pull.transfer.handle_bytes(source, unit, bytes, now),
+            News::Received { unit } => pull.transfer.handle_received(source, unit, now),
+            News::Stored { unit } => {
+                let bytes = pull.plan.get(unit).map_or(0, |get| get.length);
+                pull.unsynced += bytes;
+                if let Some(supplier) = pull.crowd.peer(source).and_then(|peer| self.now.suppliers.get_mut(&peer)) {
+                    supplier.received_bytes += bytes;
+                }
+                pull.transfer.handle_stored(source, unit, now);
+            }
+            News::Wrong { why, .. } => {
+                if let Some(peer) = pull.crowd.leave(source) {
+                    self.lied(peer, &why);
+                }
+                pull.transfer.handle_wrong(source);
+            }
+            News::Refused { unit, status } => {
+                let refusal = match status {
+                    Status::NotFound => Refusal::NotFound,
+                    Status::NotAllowed => Refusal::NotAllowed,
+                    Status::Changed => Refusal::Changed,
+                    Status::Busy { retry_ms } => Refusal::Busy(Duration::from_millis(retry_ms.into())),
+                    // Nobody took it back here: it is as good as not there.
+                    Status::Missing | Status::Cancelled | Status::Ok => Refusal::Missing,
+                };
+                pull.transfer.handle_refused(source, unit, refusal, now);
+            }
+            News::Calling(calling) => pull.crowd.set_calling(source, calling),
+            News::Disk(error) => return Err(error),
+            News::Gone { why, nonsense } => {
+                self.gone(pull, source, &why, if nonsense { Gone::Nonsense } else { Gone::Lost });
+            }
+        }
+        Ok(())
+    }
+
+    fn gone(&mut self, pull: &mut Pull, source: SourceId, why: &str, how: Gone) {
+        pull.transfer.handle_gone(source);
+        pull.crowd.tidy();
+        let Some(peer) = pull.crowd.leave(source) else { return };
+        tracing::debug!(%peer, why, "a source is gone");
+        match how {
+            Gone::Lost => {
+                self.part(peer, SourceState::Dropped, why);
+                self.finder.lost(peer, None);
+            }
+            Gone::Nonsense => self.lied(peer, why),
+        }
+    }
+
+    fn hint(&mut self, pull: &mut Pull, hint: Hint) -> Option<Turned> {
+        match hint {
+            Hint::Found(found) => return self.found(pull, found),
+            Hint::Lacks(peer, lack) => self.lacks(peer, lack),
+            Hint::Nobody if pull.crowd.is_empty() => {
+                if let Some(other) = pull.other.take() {
+                    return Some(Turned::Other(other));
+                }
+                self.wait();
+            }
+            Hint::Nobody => {}
+        }
+        None
+    }
+
+    fn found(&mut self, pull: &mut Pull, found: Box<Found>) -> Option<Turned> {
+        let peer = found.talk.peer;
+        if pull.crowd.has(peer) {
+            return None;
+        }
+        let answer = &found.answer;
+        let fits = match (&self.job.what, &pull.plan.sealed) {
+            (What::Copy { .. }, _) => true,
+            (What::Content { .. }, None) if answer.status == Status::Ok => {
+                let known = pull.plan.known;
+                let same = match known.kind {
+                    kith_common::file::FileKind::File => answer.size_bytes == known.size_bytes,
+                    kith_common::file::FileKind::Folder => answer.list_bytes == known.list_bytes,
+                };
+                if answer.kind != known.kind || !same {
+                    self.lied(peer, "it claims another size");
+                    return None;
+                }
+                true
+            }
+            (What::Content { .. }, Some(_)) if answer.copy.is_some() && answer.status != Status::Ok => {
+                let alone = pull.plan.layout.blobs.first().filter(|_| pull.plan.layout.blobs.len() == 1);
+                let same = alone.is_none_or(|blob| answer.copy == Some((blob.hash, blob.size)));
+                let single = pull.plan.known.kind == kith_common::file::FileKind::File;
+                if single && !same {
+                    // One of the two is not what the owner has sealed; which, is found out when it is opened.
+                    self.lost_for(peer, Lack::NotFound);
+                    return None;
+                }
+                true
+            }
+            _ => false,
+        };
+        if !fits {
+            pull.other = Some(found);
+            // While there is nobody, the other form is better than none.
+            if pull.crowd.is_empty() && !self.finder.is_asking() {
+                return pull.other.take().map(Turned::Other);
+            }
+            return None;
+        }
+        self.join(pull, found);
+        None
+    }
+
+    fn join(&mut self, pull: &mut Pull, found: Box<Found>) {
+        let (peer, path) = (found.talk.peer, found.talk.path);
+        self.name(&found);
+        self.meet(peer, &found, SourceState::Active);
+        if let Some(supplier) = self.now.suppliers.get_mut(&peer) {
+            supplier.sealed = pull.plan.sealed.is_some();
+        }
+        let terms =
+            Terms { have: Have::All, bytes_per_second: (path == Path::Relayed).then_some(RELAY_FILE_RATE) };
+        let source = pull.crowd.join(found.talk, Arc::clone(&pull.partial), self.context.bench.clone());
+        if !pull.transfer.handle_source(source, terms, Instant::now()) {
+            pull.crowd.leave(source);
+        }
+        if self.now.state != TransferState::Fetching {
+            self.set_state(TransferState::Fetching);
+        }
+    }
+
+    fn sync_when_due(&mut self, pull: &mut Pull) {
+        let now = Instant::now();
+        let due = pull.unsynced >= SYNC_BYTES || now.duration_since(pull.synced_at) >= SYNC_EVERY;
+        if pull.unsynced > 0 && due && pull.syncing.is_empty() {
+            (pull.unsynced, pull.synced_at) = (0, now);
+            let partial = Arc::clone(&pull.partial);
+            pull.syncing.spawn(blocking(move || partial.sync()));
+        }
+    }
+
+    async fn sync(&mut self, partial: &Arc<Partial>) -> Result<(), ContentError> {
+        let partial = Arc::clone(partial);
+        let bits = blocking(move || partial.sync()).await?;
+        self.now.synced = Arc::new(bits.as_bytes().to_vec());
+        self.job.synced = bits.as_bytes().to_vec();
+        Ok(())
+    }
+
+    fn show(&mut self, pull: &mut Pull) {
+        let now = Instant::now();
+        pull.shown_at = now;
+        let progress = pull.transfer.progress(now);
+        let known = pull.plan.known;
+        // Ciphertext is a little longer than the content.
+        let whole = progress.done_bytes >= progress.total_bytes;
+        self.now.done_bytes = if whole { known.size_bytes } else { progress.done_bytes.min(known.size_bytes) };
+        self.now.files_done = pull.partial.files_done();
+        self.now.twice_bytes = progress.twice_bytes;
+        self.now.bytes_per_second = progress.bytes_per_second;
+        self.now.remaining = progress.remaining;
+        if self.now.state == TransferState::Waiting {
+            self.now.next_try = self.finder.next_try();
+        }
+        for (source, figures) in pull.transfer.sources(now) {
+            let Some(supplier) = pull.crowd.peer(source).and_then(|peer| self.now.suppliers.get_mut(&peer)) else {
+                continue;
+            };
+            supplier.bytes_per_second = figures.bytes_per_second;
+            let (state, reason) = match figures.standing {
+                Standing::Active | Standing::Spare => (SourceState::Active, ""),
+                Standing::Stalled => (SourceState::Stalled, "Nothing has come from it for a while."),
+                Standing::Busy => (SourceState::Busy, "It is busy."),
+            };
+            supplier.state = state;
+            reason.clone_into(&mut supplier.reason);
+        }
+        if pull.crowd.is_empty() && self.now.state == TransferState::Fetching {
+            self.set_state(TransferState::Searching);
+        }
+        self.publish();
+    }
+
+    /// All is on the disk.
+    async fn finish(&mut self, plan: &Plan, partial: Arc<Partial>) -> End {
+        self.set_state(TransferState::Finishing);
+        let Some(partial) = Arc::into_inner(partial) else {
+            let error = ContentError::Io {
+                what: "the file is still being written".to_owned(),
+                error: std::io::Error::other("a part of it is in use"),
+            };
+            return failure(&error).into();
+        };
+        let name = match (&self.job.what, self.job.name.is_empty(), self.now.name.is_empty()) {
+            // Found again by its id.
+            (What::Copy { id, .. }, ..) => id.to_string(),
+            (_, false, _) => self.job.name.clone(),
+            (_, true, false) => self.now.name.clone(),
+            (_, true, true) => self.job.hash().to_string(),
+        };
+        let plain = plan.sealed.as_ref().and_then(|seals| seals.plain.clone());
+        let outboards = self.context.places.outboards.clone();
+        let stop = self.stop.clone();
+        let copy = matches!(self.job.what, What::Copy { .. });
+        let finished = blocking(move || match plain {
+            Some(plain) => {
+                let mut go_on = |_| match stop.is_cancelled() {
+                    true => std::ops::ControlFlow::Break(()),
+                    false => std::ops::ControlFlow::Continue(()),
+                };
+                partial.finish_sealed(&name, &plain, &mut go_on)
+            }
+            None => {
+                // Without them it could be neither read here nor given to others; a folder's files are only for their user.
+                if copy || partial.layout().blobs.len() == 1 {
+                    partial.keep_outboards(&outboards)?;
+                }
+                partial.finish(&name)
+            }
+        });
+        match finished.await {
+            Ok(path) => {
+                self.notes.forget();
+                End::Over(Outcome::Done(path))
+            }
+            Err(ContentError::Cancelled) => End::Over(Outcome::Stopped),
+            Err(ContentError::Lie(why)) if plan.sealed.is_some() => self.false_copy(plan, why).await,
+            Err(error) => failure(&error).into(),
+        }
+    }
+
+    /// Every part was what its keeper had said, and the whole is not the content: the keepers lied from the beginning.
+    async fn false_copy(&mut self, plan: &Plan, why: &str) -> End {
+        let keepers: Vec<_> = self
+            .now
+            .suppliers
+            .iter()
+            .filter(|(_, supplier)| supplier.sealed && supplier.received_bytes > 0)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in keepers {
+            self.lied(peer, why);
+        }
+        let (folder, hash) = (self.job.folder.clone(), plan.hash);
+        if let Err(error) = blocking(move || Partial::discard_at(&folder, hash)).await {
+            return failure(&error).into();
+        }
+        self.notes.forget();
+        (self.job.known, self.job.sealed, self.job.synced) = (None, false, Vec::new());
+        (self.now.known, self.now.sealed, self.now.done_bytes) = (None, false, 0);
+        End::Again
+    }
+}
+
+/// Why a turn of pulling is over.
+enum Turned {
+    Finished,
+    Stopped,
+    /// This machine is in the way.
+    Here(ContentError),
+    /// The content is to be had in the other form only.
+    Other(Box<Found>),
+}
+
+/// How a source went.
+enum Gone {
+    Lost,
+    Nonsense,
+}

@@ -1,0 +1,287 @@
+//! Peers that speak nonsense, lie, claim, stall, or ask without end.
+
+use kith_common::failure::FailureKind;
+use kith_common::file::{FileHash, FileKind, SourceState, TransferState};
+use kith_content::{Provide as _, ServedBytes};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::MIB;
+use super::rig::{DEADLINE, Exchange, FakeNet, Node, bytes, peer};
+use crate::files::ports::Network as _;
+use crate::files::talk::Talk;
+use crate::files::wire::{self, Answer, Data, Frame, Get, Question, Status};
+use crate::net::{FilesStream, Stream};
+
+const EVE: u8 = 5;
+
+/// What a false provider does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trick {
+    /// One byte of each answer is another, from that unit on.
+    Lie { from: u64 },
+    /// It says that the file is longer.
+    Size(i64),
+    /// More bytes than were asked for.
+    More,
+    /// Fewer.
+    Less,
+    /// Bytes that are no frame.
+    Garbage,
+    /// Nothing, for ever.
+    Silence,
+    /// An answer that nobody has asked for.
+    Unasked,
+}
+
+/// A peer that says it has the content, and does not keep to the rules.
+fn impostor(mut incoming: mpsc::Receiver<FilesStream>, content: Vec<u8>, trick: Trick) {
+    let served = std::sync::Arc::new(ServedBytes::new(content));
+    tokio::spawn(async move {
+        while let Some(stream) = incoming.recv().await {
+            tokio::spawn(cheat(stream.stream, std::sync::Arc::clone(&served), trick));
+        }
+    });
+}
+
+async fn cheat(mut stream: Stream, served: std::sync::Arc<ServedBytes>, trick: Trick) {
+    while let Some(frame) = read(&mut stream).await {
+        let answer = match frame {
+            Frame::Have(questions) => {
+                let size = match trick {
+                    Trick::Size(more) => served.size().wrapping_add_signed(more),
+                    _ => served.size(),
+                };
+                let answer = Answer {
+                    status: Status::Ok,
+                    kind: FileKind::File,
+                    size_bytes: size,
+                    list_bytes: 0,
+                    files: 1,
+                    name: "../../etc/passwd".into(),
+                    copy: None,
+                };
+                wire::encode(&Frame::HaveReply(vec![answer; questions.len()]))
+            }
+            Frame::Get(get) => answer(&get, &served, trick).await,
+            _ => continue,
+        };
+        if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(get: &Get, served: &ServedBytes, trick: Trick) -> Vec<u8> {
+    let mut body = Vec::new();
+    let range = get.start..(get.start + get.length).min(served.size());
+    if range.is_empty() || served.encode(range, &mut body).is_err() {
+        body = vec![0; 1000];
+    }
+    match trick {
+        Trick::Lie { from } if get.start >= from => {
+            let last = body.len() - 1;
+            body[last] ^= 1;
+        }
+        Trick::More => body.push(0),
+        Trick::Less => body.truncate(body.len() - 1),
+        Trick::Garbage => return vec![0xff; 10_000],
+        Trick::Silence => return std::future::pending().await,
+        _ => {}
+    }
+    let id = if trick == Trick::Unasked { get.id + 1 } else { get.id };
+    let encoded_bytes = u32::try_from(body.len()).expect("short");
+    let data = Frame::Data(Data { id, status: Status::Ok, encoded_bytes, calling: false });
+    [wire::encode(&data), body].concat()
+}
+
+async fn read(stream: &mut Stream) -> Option<Frame> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await.ok()?;
+    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut bytes).await.ok()?;
+    wire::decode(&bytes).ok()
+}
+
+#[tokio::test]
+async fn a_liar_among_honest_sources_is_named_and_nothing_of_it_is_kept() {
+    let exchange = Exchange::default();
+    let ben = Node::new(&exchange, 2, &[1, 3, EVE]).await;
+    let content = bytes(4, 12 * MIB);
+    let mut honest = Vec::new();
+    for n in [1, 3] {
+        let node = Node::new(&exchange, n, &[2]).await;
+        node.change_settings(|settings| settings.upload_bytes_per_second = 8 * MIB as u64).await;
+        node.share(&node.write("movie", &content)).await;
+        exchange.connect(node.me, ben.me);
+        honest.push(node);
+    }
+    let (eve, incoming) = exchange.join(peer(EVE));
+    impostor(incoming, content.clone(), Trick::Lie { from: 2 * MIB as u64 });
+    exchange.connect(eve.me, ben.me);
+    let hash = kith_content::hash_bytes(&content).to_string();
+    let (done, saved) = ben.fetched(&hash).await;
+    assert!(saved == content);
+    let source = done.sources.iter().find(|source| source.peer == eve.me).expect("she is named");
+    assert_eq!((source.state, source.name.as_str()), (SourceState::Lied, "Eve"), "{:#?}", done.sources);
+    assert!(!source.reason.is_empty());
+    // Nor is she asked for it again today.
+    std::fs::remove_file(&done.saved_path).expect("it is there");
+    for node in honest {
+        node.off().await;
+    }
+    let again = ben.get(&hash).await;
+    let waiting = ben.until_transfer(again.id, "it waits", |one| one.state == TransferState::Waiting).await;
+    assert_eq!(waiting.error_kind, Some(FailureKind::VerificationFailed), "{waiting:#?}");
+    assert_eq!(waiting.done_bytes, 0);
+}
+
+#[tokio::test]
+async fn whoever_breaks_the_rules_is_given_up_whatever_the_rule() {
+    let content = bytes(4, 3 * MIB);
+    let hash = kith_content::hash_bytes(&content).to_string();
+    for trick in [
+        Trick::Lie { from: 0 },
+        Trick::Lie { from: MIB as u64 },
+        Trick::Size(1),
+        Trick::Size(-1),
+        Trick::Size(1 << 40),
+        Trick::Size(-(3 * MIB as i64)),
+        Trick::More,
+        Trick::Less,
+        Trick::Garbage,
+        Trick::Unasked,
+    ] {
+        let exchange = Exchange::default();
+        let ben = Node::new(&exchange, 2, &[EVE]).await;
+        let (eve, incoming) = exchange.join(peer(EVE));
+        impostor(incoming, content.clone(), trick);
+        exchange.connect(eve.me, ben.me);
+        let begun = ben.get(&hash).await;
+        let waiting = ben.until_transfer(begun.id, "it waits", |one| one.state == TransferState::Waiting).await;
+        assert_eq!(waiting.error_kind, Some(FailureKind::VerificationFailed), "{waiting:#?}");
+        assert_eq!(waiting.sources[0].state, SourceState::Lied, "{waiting:#?}");
+        assert!(waiting.done_bytes < content.len() as u64 && waiting.saved_path.is_empty());
+        // Somebody honest makes it whole.
+        let ada = Node::new(&exchange, 1, &[2]).await;
+        ada.share(&ada.write("x", &content)).await;
+        exchange.connect(ada.me, ben.me);
+        let done = ben.until_transfer(begun.id, "it is done", |one| one.state == TransferState::Done).await;
+        assert!(std::fs::read(&done.saved_path).expect("it is there") == content);
+        assert!(done.saved_path.starts_with(&ben.path("downloads").display().to_string()), "{}", done.saved_path);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_source_does_not_keep_the_others_from_finishing() {
+    let exchange = Exchange::default();
+    let ben = Node::new(&exchange, 2, &[1, EVE]).await;
+    let content = bytes(4, 6 * MIB);
+    let (eve, incoming) = exchange.join(peer(EVE));
+    impostor(incoming, content.clone(), Trick::Silence);
+    let ada = Node::new(&exchange, 1, &[2]).await;
+    ada.share(&ada.write("x", &content)).await;
+    exchange.connect(ada.me, ben.me);
+    let hash = kith_content::hash_bytes(&content).to_string();
+    exchange.connect(eve.me, ben.me);
+    assert!(ben.fetched(&hash).await.1 == content);
+}
+
+async fn open(eve: &FakeNet, to: &Node) -> Stream {
+    eve.open_files(to.me).await.expect("it is there").stream
+}
+
+#[tokio::test]
+async fn nonsense_ends_the_stream_and_nothing_else() {
+    let exchange = Exchange::default();
+    let ada = Node::new(&exchange, 1, &[]).await;
+    let share = ada.share(&ada.write("x", &bytes(1, MIB))).await;
+    let (eve, _incoming) = exchange.join(peer(EVE));
+    exchange.connect(eve.me, ada.me);
+    let too_long = u32::try_from(wire::MAX_FRAME_BYTES + 1).expect("short").to_be_bytes();
+    let out_of_order = wire::encode(&Frame::HaveReply(Vec::new()));
+    let beyond = Get {
+        id: 0,
+        hash: share.hash,
+        copy: false,
+        size_bytes: u64::MAX >> 8,
+        start: 0,
+        length: 1,
+    };
+    let beyond = wire::encode(&Frame::Get(beyond));
+    for junk in [&[0; 64][..], &[0xff; 64], &too_long, &[0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8], &out_of_order, &beyond] {
+        let mut stream = open(&eve, &ada).await;
+        let _ = stream.write_all(junk).await;
+        let _ = stream.flush().await;
+        let mut rest = Vec::new();
+        timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("Ada closes").ok();
+    }
+    assert!(ada.files.is_alive().await);
+    let ben = Node::new(&exchange, 2, &[]).await;
+    ben.fetched(&share.ticket).await;
+}
+
+#[tokio::test]
+async fn ranges_of_what_is_not_there_are_refused_one_by_one() {
+    let exchange = Exchange::default();
+    let ada = Node::new(&exchange, 1, &[]).await;
+    let share = ada.share(&ada.write("x", &bytes(1, 100_000))).await;
+    let (eve, _incoming) = exchange.join(peer(EVE));
+    exchange.connect(eve.me, ada.me);
+    let mut talk = Talk::open(&eve, ada.me).await.expect("she is there");
+    let get = |hash, copy, size_bytes, start, length| Get { id: 0, hash, copy, size_bytes, start, length };
+    let unknown = FileHash::from_bytes([9; 32]);
+    for (get, wanted) in [
+        (get(unknown, false, 100_000, 0, 1), Status::NotFound),
+        (get(share.hash, true, 100_000, 0, 1), Status::NotFound),
+        (get(share.hash, false, 99_999, 0, 1), Status::Missing),
+        (get(share.hash, false, 1 << 40, 1 << 39, MIB as u64), Status::Missing),
+    ] {
+        match talk.get(get).await.expect("an answer") {
+            crate::files::talk::Got::Not(status) => assert_eq!(status, wanted, "{get:?}"),
+            crate::files::talk::Got::Bytes(_) => panic!("{get:?} has bytes"),
+        }
+    }
+    assert!(matches!(
+        talk.get(get(share.hash, false, 100_000, 0, 100_000)).await,
+        Ok(crate::files::talk::Got::Bytes(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_without_end_and_reads_nothing_does_not_keep_others_waiting() {
+    let exchange = Exchange::default();
+    let ada = Node::new(&exchange, 1, &[]).await;
+    let content = bytes(1, 8 * MIB);
+    let share = ada.share(&ada.write("x", &content)).await;
+    let (eve, _incoming) = exchange.join(peer(EVE));
+    exchange.connect(eve.me, ada.me);
+    let mut floods = Vec::new();
+    for _ in 0..8 {
+        let mut stream = open(&eve, &ada).await;
+        let question = Question { hash: Some(FileHash::from_bytes([3; 32])), copy: None };
+        let have = wire::encode(&Frame::Have(vec![question; 32]));
+        let get = Get {
+            id: 0,
+            hash: share.hash,
+            copy: false,
+            size_bytes: share.size_bytes,
+            start: 0,
+            length: 4 * MIB as u64,
+        };
+        let get = wire::encode(&Frame::Get(get));
+        floods.push(tokio::spawn(async move {
+            loop {
+                if stream.write_all(&[have.clone(), get.clone()].concat()).await.is_err() {
+                    return;
+                }
+            }
+        }));
+    }
+    let ben = Node::new(&exchange, 2, &[]).await;
+    assert!(ben.fetched(&share.ticket).await.1 == content);
+    for flood in floods {
+        flood.abort();
+    }
+}
