@@ -144,8 +144,9 @@ impl<N: Network> Keeper<N> {
             people.contacts.iter().find(|contact| contact.peer_id == peer && !contact.blocked).cloned()
         };
         let Some(contact) = contact else { return Err("This node keeps copies for its contacts only.".to_owned()) };
-        if contact.files == Trust::Never || settings.copy_bytes_per_contact == 0 {
-            return Err("This node keeps no copies.".to_owned());
+        // There is no asking about it: disk space is given to those who are named for it.
+        if contact.relay != Trust::Always || settings.copy_bytes_per_contact == 0 {
+            return Err("It keeps no copies for this node: its user has to allow it.".to_owned());
         }
         let stored = self.context.db.read(move |store| {
             let own = store.own_bytes()?;

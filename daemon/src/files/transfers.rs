@@ -281,6 +281,8 @@ pub(super) struct Transfers<N> {
     cleaning: JoinSet<()>,
     at_once: usize,
     saved_at: Instant,
+    /// No number means two transfers while this runs.
+    next_id: u32,
 }
 
 impl<N: Network> Transfers<N> {
@@ -294,6 +296,7 @@ impl<N: Network> Transfers<N> {
             cleaning: JoinSet::new(),
             at_once: at_once as usize,
             saved_at: Instant::now(),
+            next_id: 1,
         })
     }
 
@@ -390,6 +393,7 @@ impl<N: Network> Transfers<N> {
     pub async fn handle_ended(&mut self, id: u32, outcome: Outcome) -> Option<Transfer> {
         if let Some(row) = self.doomed.remove(&id) {
             self.clean(row);
+            self.start_some();
             return None;
         }
         let entry = self.entries.get_mut(&id)?;
@@ -479,7 +483,7 @@ impl<N: Network> Transfers<N> {
             self.context.db.write(move |store| store.remove_transfer(id)).await?;
         }
         let row = TransferRow {
-            id: 0,
+            id: self.next_id,
             hash: new.hash,
             place: 0,
             name: new.name,
@@ -504,6 +508,7 @@ impl<N: Network> Transfers<N> {
         };
         let row = self.context.db.write(move |store| store.new_transfer(&row)).await?;
         let id = row.id;
+        self.next_id = id + 1;
         tracing::info!(id, hash = %row.hash, "a transfer begins");
         self.entries.insert(id, Entry::new(row));
         self.start_some();

@@ -6,6 +6,7 @@ mod contacts;
 mod diagnostics;
 mod discovery;
 mod endings;
+mod files;
 mod hostile;
 mod matrix;
 mod nat;

@@ -189,7 +189,7 @@ impl Network for FakeNet {
 /// The names of the nodes of a test, by number.
 pub const NAMES: [&str; 6] = ["Nobody", "Ada", "Ben", "Cem", "Dora", "Eve"];
 
-fn contact(n: u8, files: Trust) -> Contact {
+fn contact(n: u8, files: Trust, relay: Trust) -> Contact {
     Contact {
         peer_id: peer(n),
         name: NAMES[usize::from(n)].to_owned(),
@@ -200,7 +200,7 @@ fn contact(n: u8, files: Trust) -> Contact {
         last_seen_unix_ms: 0,
         calls: Trust::Ask,
         files,
-        relay: Trust::Never,
+        relay,
         verified: false,
         blocked: false,
         added_unix_ms: 0,
@@ -271,7 +271,12 @@ impl Node {
     }
 
     pub fn trust(&self, contacts: &[u8], files: Trust) {
-        let contacts = contacts.iter().map(|n| contact(*n, files)).collect();
+        self.trust_with(contacts, files, Trust::Never);
+    }
+
+    /// What they may send unasked, and whether copies are kept for them.
+    pub fn trust_with(&self, contacts: &[u8], files: Trust, relay: Trust) {
+        let contacts = contacts.iter().map(|n| contact(*n, files, relay)).collect();
         self.people.send_replace(Arc::new(People { contacts, ..People::default() }));
     }
 

@@ -13,6 +13,7 @@ async fn three() -> (Exchange, Node, Node, Node) {
     let ada = Node::new(&exchange, 1, &[2, 3]).await;
     let ben = Node::new(&exchange, 2, &[1]).await;
     let cem = Node::new(&exchange, 3, &[1, 2]).await;
+    ben.trust_with(&[1], Trust::Ask, Trust::Always);
     exchange.connect(ada.me, ben.me);
     (exchange, ada, ben, cem)
 }
@@ -105,7 +106,7 @@ async fn a_contact_keeps_what_it_allows_and_either_side_can_end_it() {
     ben.files.drop_kept(hash).await.expect("it is there");
     assert_eq!(ben.files.drop_kept(hash).await.expect_err("gone").kind, FailureKind::NotFound);
 
-    ben.trust(&[1], Trust::Never);
+    ben.trust(&[1], Trust::Ask);
     let other = ada.share(&ada.write("other", b"x")).await;
     ada.files.keep(other.hash, &["Ben".into()]).await.expect("a contact");
     until_copy(&ada, &other, CopyState::Refused).await;
