@@ -462,7 +462,11 @@ impl Drop for Sink {
 }
 
 /// Verified bytes, in order, from a thread that stays a little ahead.
-pub(super) fn read(item: Arc<Item>, offset: u64, length: u64) -> Result<mpsc::Receiver<Result<Bytes, Failure>>, Failure> {
+pub(super) fn read(
+    item: Arc<Item>,
+    offset: u64,
+    length: u64,
+) -> Result<mpsc::Receiver<Result<Bytes, Failure>>, Failure> {
     let size = item.provide.size();
     if offset > size {
         return Err(invalid(format!("it has {size} bytes, and nothing at {offset}")));

@@ -106,7 +106,9 @@ pub(super) async fn folder(path: &Path) -> Result<(), Failure> {
         let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         rustix::fs::access(&path, access).map_err(|error| denied(error.into()))
     });
-    checking.await.map_err(|error| Failure::new(FailureKind::Internal, format!("the folder was not looked at: {error}")))?
+    checking
+        .await
+        .map_err(|error| Failure::new(FailureKind::Internal, format!("the folder was not looked at: {error}")))?
 }
 
 /// Whom a user means: contacts by name, anybody by peer id or ticket.

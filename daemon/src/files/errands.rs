@@ -9,12 +9,12 @@ use kith_common::ids::PeerId;
 use kith_content::ContentError;
 use kith_store::{CopyRow, Database, PartRow, ShareRow, Told};
 
+use super::MAX_COPY_PARTS;
 use super::library::{Places, blocking, read_list};
 use super::pipe::PipeError;
 use super::ports::Network;
 use super::talk::Talk;
 use super::wire::{Keep, MAX_PARTS, Verdict};
-use super::MAX_COPY_PARTS;
 
 /// Offers in one visit; the others have their turn at the next.
 const MAX_OFFERS: u32 = 50;
@@ -162,7 +162,9 @@ async fn sealed_parts(
     }
     let pieces = db.read(move |store| store.pieces(position)).await?;
     if pieces.len() > MAX_COPY_PARTS as usize {
-        return Ok(Err(format!("A folder of more than {MAX_COPY_PARTS} files cannot be kept: put it into an archive.")));
+        return Ok(Err(format!(
+            "A folder of more than {MAX_COPY_PARTS} files cannot be kept: put it into an archive."
+        )));
     }
     let (key, kind, hash, places) = (share.key.clone(), share.kind, share.hash, Arc::clone(places));
     let sealing = blocking(move || {

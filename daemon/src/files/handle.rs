@@ -250,8 +250,11 @@ impl Files {
         let people = Arc::clone(&self.people.borrow());
         let is_contact = |peer: &PeerId| people.contacts.iter().any(|contact| contact.peer_id == *peer);
         if let Some(stranger) = peers.iter().find(|peer| !is_contact(peer)) {
-            return Err(Failure::new(FailureKind::NotPermitted, format!("…{} is not among your contacts", stranger.short()))
-                .advise("Add it first: kithctl contacts add TICKET --name NAME"));
+            return Err(Failure::new(
+                FailureKind::NotPermitted,
+                format!("…{} is not among your contacts", stranger.short()),
+            )
+            .advise("Add it first: kithctl contacts add TICKET --name NAME"));
         }
         let wanted = self.db.write(move |store| {
             store.want_copies(hash, &peers)?;
@@ -349,11 +352,8 @@ impl Files {
 
     /// How files stand on the disk now. What has changed is noted, and nobody has to ask for it to find out.
     async fn looked_at(&self, mut rows: Vec<ShareRow>) -> Vec<ShareRow> {
-        let files: Vec<u64> = rows
-            .iter()
-            .filter(|row| row.kind == FileKind::File && !row.own_copy)
-            .map(|row| row.position)
-            .collect();
+        let files: Vec<u64> =
+            rows.iter().filter(|row| row.kind == FileKind::File && !row.own_copy).map(|row| row.position).collect();
         let pieces = self.db.read(move |store| {
             files.into_iter().map(|position| Ok((position, store.pieces(position)?))).collect::<Result<Vec<_>, _>>()
         });

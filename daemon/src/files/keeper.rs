@@ -168,9 +168,10 @@ impl<N: Network> Keeper<N> {
     pub fn start_some(&mut self) {
         let waiting = |fetching: &Fetching| fetching.live.borrow().state == TransferState::Waiting;
         while self.fetching.values().filter(|fetching| !waiting(fetching)).count() < AT_ONCE {
-            let next = self.rows.iter().rfind(|row| {
-                !row.whole && !self.fetching.contains_key(&row.id) && !self.stuck.contains_key(&row.id)
-            });
+            let next = self
+                .rows
+                .iter()
+                .rfind(|row| !row.whole && !self.fetching.contains_key(&row.id) && !self.stuck.contains_key(&row.id));
             let Some(row) = next.cloned() else { return };
             self.start(row);
         }

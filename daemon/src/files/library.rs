@@ -392,9 +392,8 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, ContentError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => Err(ContentError::Io {
-            what: "work on a file has failed".to_owned(),
-            error: std::io::Error::other(error),
-        }),
+        Err(error) => {
+            Err(ContentError::Io { what: "work on a file has failed".to_owned(), error: std::io::Error::other(error) })
+        }
     }
 }

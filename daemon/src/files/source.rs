@@ -37,10 +37,7 @@ pub(super) struct Bench {
 
 impl Default for Bench {
     fn default() -> Self {
-        Self {
-            memory: Arc::new(Semaphore::new(RECEIVING_BYTES / COUNTED)),
-            writers: Arc::new(Semaphore::new(WRITERS)),
-        }
+        Self { memory: Arc::new(Semaphore::new(RECEIVING_BYTES / COUNTED)), writers: Arc::new(Semaphore::new(WRITERS)) }
     }
 }
 
@@ -54,17 +51,33 @@ pub(super) enum Order {
 /// What has happened on the stream.
 #[derive(Debug)]
 pub(super) enum News {
-    Bytes { unit: u32, bytes: u64 },
-    Received { unit: u32 },
-    Stored { unit: u32 },
-    Wrong { unit: u32, why: String },
-    Refused { unit: u32, status: Status },
+    Bytes {
+        unit: u32,
+        bytes: u64,
+    },
+    Received {
+        unit: u32,
+    },
+    Stored {
+        unit: u32,
+    },
+    Wrong {
+        unit: u32,
+        why: String,
+    },
+    Refused {
+        unit: u32,
+        status: Status,
+    },
     /// Whether the peer is in a call.
     Calling(bool),
     /// This machine could not write it down.
     Disk(ContentError),
     /// The last of it. Nonsense: the peer has broken the rules.
-    Gone { why: String, nonsense: bool },
+    Gone {
+        why: String,
+        nonsense: bool,
+    },
 }
 
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::Instrument as _;
 
+use super::FilesParts;
 use super::adding::Desk;
 use super::check::{self, name_of, provider_key};
 use super::errands::{self, Visit};
@@ -33,7 +34,6 @@ use super::serve::{self, Serving, Wish};
 use super::source::Bench;
 use super::transfers::{NewTransfer, Transfers, Wanted};
 use super::wire::Verdict;
-use super::FilesParts;
 use crate::net::{FilesStream, MAX_PROVIDED};
 
 /// What clients see is renewed this often while something moves, and this often while transfers wait or peers may ask.
@@ -57,22 +57,58 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(1500);
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 
 pub(super) enum Command {
-    Get { new: NewTransfer, reply: Reply<Transfer> },
-    Shown { id: u32, reply: Reply<Transfer> },
-    Pause { id: u32, reply: Reply<Transfer> },
-    Resume { id: u32, reply: Reply<Transfer> },
-    First { id: u32, reply: Reply<Transfer> },
-    Cancel { id: u32, reply: Reply<()> },
-    ForgetOffer { id: u32, reply: Reply<()> },
-    Kept { reply: Reply<Vec<Kept>> },
-    DropKept { hash: FileHash, reply: Reply<()> },
-    Settings { new: FileSettings, reply: Reply<()> },
+    Get {
+        new: NewTransfer,
+        reply: Reply<Transfer>,
+    },
+    Shown {
+        id: u32,
+        reply: Reply<Transfer>,
+    },
+    Pause {
+        id: u32,
+        reply: Reply<Transfer>,
+    },
+    Resume {
+        id: u32,
+        reply: Reply<Transfer>,
+    },
+    First {
+        id: u32,
+        reply: Reply<Transfer>,
+    },
+    Cancel {
+        id: u32,
+        reply: Reply<()>,
+    },
+    ForgetOffer {
+        id: u32,
+        reply: Reply<()>,
+    },
+    Kept {
+        reply: Reply<Vec<Kept>>,
+    },
+    DropKept {
+        hash: FileHash,
+        reply: Reply<()>,
+    },
+    Settings {
+        new: FileSettings,
+        reply: Reply<()>,
+    },
     /// Something was shared, withdrawn, or is to be kept by others.
     SharesChanged,
     /// How a share is on the disk.
-    Stands { share: FileHash, state: ShareState },
-    Alive { reply: Reply<()> },
-    Shutdown { reply: oneshot::Sender<()> },
+    Stands {
+        share: FileHash,
+        state: ShareState,
+    },
+    Alive {
+        reply: Reply<()>,
+    },
+    Shutdown {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 pub(super) struct Task<N> {
@@ -120,8 +156,7 @@ impl<N: Network> Task<N> {
         let chosen = settings.borrow().clone();
         let limit = Arc::new(Mutex::new(Allowance::new(None)));
         let context = Context { net, db, people, in_call, places, bench: Bench::default(), limit };
-        let (offers, shares) =
-            context.db.read(|store| Ok((store.offers()?, store.count_shares()?))).await?;
+        let (offers, shares) = context.db.read(|store| Ok((store.offers()?, store.count_shares()?))).await?;
         let task = Self {
             transfers: Transfers::load(context.clone(), chosen.at_once).await?,
             keeper: Keeper::load(context.clone()).await?,
@@ -485,9 +520,10 @@ impl<N: Network> Task<N> {
         if sent.is_empty() {
             return;
         }
-        let written = self.context.db.write(move |store| {
-            sent.into_iter().try_for_each(|(share, bytes)| store.add_sent(share, bytes))
-        });
+        let written = self
+            .context
+            .db
+            .write(move |store| sent.into_iter().try_for_each(|(share, bytes)| store.add_sent(share, bytes)));
         if let Err(failure) = written.await {
             tracing::warn!(%failure, "what was sent was not noted");
         }
@@ -495,8 +531,7 @@ impl<N: Network> Task<N> {
 
     fn snapshot(&self) -> FilesState {
         let people = self.context.people.borrow();
-        let mut uploads =
-            self.serving.uploads.lock().unwrap_or_else(PoisonError::into_inner).rows(Instant::now());
+        let mut uploads = self.serving.uploads.lock().unwrap_or_else(PoisonError::into_inner).rows(Instant::now());
         for upload in &mut uploads {
             upload.name = name_of(&people, upload.peer);
         }

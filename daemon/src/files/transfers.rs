@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use kith_common::clock::unix_ms;
 use kith_common::contact::People;
 use kith_common::failure::Failure;
-use kith_common::file::{
-    CopyKey, FileHash, FileKind, FileTicket, Source, SourceState, Transfer, TransferState,
-};
+use kith_common::file::{CopyKey, FileHash, FileKind, FileTicket, Source, SourceState, Transfer, TransferState};
 use kith_common::ids::PeerId;
 use kith_store::{Database, Standing, TransferRow};
 use serde::{Deserialize, Serialize};
@@ -217,9 +215,10 @@ impl Entry {
             done_bytes: row.done_bytes,
             state,
             bytes_per_second: live.as_ref().map_or(0, |live| live.bytes_per_second),
-            remaining_seconds: live.as_ref().and_then(|live| live.remaining).map_or(0, |left| {
-                u32::try_from(left.as_secs()).unwrap_or(u32::MAX).saturating_add(1)
-            }),
+            remaining_seconds: live
+                .as_ref()
+                .and_then(|live| live.remaining)
+                .map_or(0, |left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX).saturating_add(1)),
             sources,
             folder: row.folder.display().to_string(),
             saved_path: row.saved.display().to_string(),
@@ -242,12 +241,7 @@ impl Entry {
             let known = Known { kind: row.kind, size_bytes: self.wanted.size_bytes, list_bytes: 0, files: 1 };
             (key, known)
         });
-        let known = Known {
-            kind: row.kind,
-            size_bytes: row.size_bytes,
-            list_bytes: row.list_bytes,
-            files: row.files,
-        };
+        let known = Known { kind: row.kind, size_bytes: row.size_bytes, list_bytes: row.list_bytes, files: row.files };
         Job {
             what: What::Content { hash: row.hash, key },
             folder: row.folder.clone(),
@@ -350,8 +344,7 @@ impl<N: Network> Transfers<N> {
         };
         let (live, shown) = watch::channel(live);
         let stop = CancellationToken::new();
-        let fetching =
-            fetch::run(self.context.clone(), entry.job(), entry.suppliers.clone(), live, stop.clone());
+        let fetching = fetch::run(self.context.clone(), entry.job(), entry.suppliers.clone(), live, stop.clone());
         let span = tracing::info_span!("transfer", id);
         self.tasks.spawn(async move { (id, fetching.await) }.instrument(span));
         entry.running = Some(Running { live: shown, stop });
@@ -557,7 +550,8 @@ impl<N: Network> Transfers<N> {
         let waits = entry.running.is_none();
         self.save(id).await;
         let busy: Vec<u32> = self.in_order().filter(|entry| entry.is_busy()).map(|entry| entry.row.id).collect();
-        if waits && busy.len() >= self.at_once
+        if waits
+            && busy.len() >= self.at_once
             && let Some(last) = busy.last()
         {
             // It goes on when there is a place again.

@@ -75,11 +75,7 @@ impl Store {
             |row| Ok((row.get::<_, Option<[u8; 32]>>(0)?, row.get::<_, Option<[u8; 32]>>(1)?, row.get(2)?)),
         )?;
         let part = |(id, hash, size): (Option<[u8; 32]>, Option<[u8; 32]>, i64)| {
-            Some(PartRow {
-                id: FileHash::from_bytes(id?),
-                hash: FileHash::from_bytes(hash?),
-                size_bytes: uint(size),
-            })
+            Some(PartRow { id: FileHash::from_bytes(id?), hash: FileHash::from_bytes(hash?), size_bytes: uint(size) })
         };
         Ok(rows.into_iter().map(part).collect())
     }
@@ -166,10 +162,7 @@ impl Store {
     }
 
     pub fn forget_unwanted(&mut self, peer: PeerId, id: FileHash) -> Result<()> {
-        self.change(
-            "DELETE FROM unwanted_copy WHERE peer = ? AND id = ?",
-            params![peer.public_key(), id.as_bytes()],
-        )?;
+        self.change("DELETE FROM unwanted_copy WHERE peer = ? AND id = ?", params![peer.public_key(), id.as_bytes()])?;
         Ok(())
     }
 
@@ -195,13 +188,7 @@ impl Store {
             for (number, part) in parts.iter().enumerate() {
                 store.change(
                     "INSERT INTO kept_part (kept, number, id, hash, size) VALUES (?,?,?,?,?)",
-                    params![
-                        key,
-                        int(number as u64),
-                        part.id.as_bytes(),
-                        part.hash.as_bytes(),
-                        int(part.size_bytes)
-                    ],
+                    params![key, int(number as u64), part.id.as_bytes(), part.hash.as_bytes(), int(part.size_bytes)],
                 )?;
             }
             Ok(true)

@@ -121,7 +121,9 @@ impl Store {
     /// All of what is known of one that there is.
     pub fn put_transfer(&mut self, row: &TransferRow) -> Result<()> {
         self.change(
-            &format!("INSERT OR REPLACE INTO transfer ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"),
+            &format!(
+                "INSERT OR REPLACE INTO transfer ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+            ),
             params![
                 row.id,
                 row.hash.as_bytes(),
@@ -203,14 +205,7 @@ impl Store {
             let id: u32 = store.value("SELECT coalesce(max(key), 0) + 1 FROM file_offer", [])?;
             store.change(
                 "INSERT INTO file_offer (key, peer, hash, ticket, files, received_ms) VALUES (?,?,?,?,?,?)",
-                params![
-                    id,
-                    row.peer.public_key(),
-                    row.hash.as_bytes(),
-                    row.ticket,
-                    row.files,
-                    row.received_unix_ms
-                ],
+                params![id, row.peer.public_key(), row.hash.as_bytes(), row.ticket, row.files, row.received_unix_ms],
             )?;
             Ok(Some(OfferRow { id, ..row.clone() }))
         })

@@ -131,12 +131,7 @@ impl Notes {
 }
 
 /// What an earlier start has found out already.
-pub(super) async fn remembered(
-    hash: FileHash,
-    known: Known,
-    sealed: Option<&CopyKey>,
-    notes: &Notes,
-) -> Option<Plan> {
+pub(super) async fn remembered(hash: FileHash, known: Known, sealed: Option<&CopyKey>, notes: &Notes) -> Option<Plan> {
     let manifest = match known.kind {
         FileKind::Folder => Some(notes.manifest().await?),
         FileKind::File => None,
@@ -288,11 +283,8 @@ fn sealed_plan(
         executable: entry.executable,
     });
     let layout = Layout::new(blobs.collect(), manifest.empty_folders.clone()).map_err(NoPlan::verifying)?;
-    let plain = |entry: &kith_content::Entry| Plain {
-        key: copy_key(key, entry.hash),
-        hash: entry.hash,
-        size: entry.size,
-    };
+    let plain =
+        |entry: &kith_content::Entry| Plain { key: copy_key(key, entry.hash), hash: entry.hash, size: entry.size };
     let seals = Seals {
         ids: manifest.entries.iter().map(|entry| lookup_id(key, entry.hash)).collect(),
         plain: Some(manifest.entries.iter().map(plain).collect()),
@@ -327,13 +319,7 @@ async fn prove(talk: &mut Talk, ask: FileHash, hash: FileHash, copy: bool, size:
 }
 
 /// All of something short.
-async fn fetch_all(
-    talk: &mut Talk,
-    ask: FileHash,
-    hash: FileHash,
-    copy: bool,
-    size: u64,
-) -> Result<Vec<u8>, NoPlan> {
+async fn fetch_all(talk: &mut Talk, ask: FileHash, hash: FileHash, copy: bool, size: u64) -> Result<Vec<u8>, NoPlan> {
     prove(talk, ask, hash, copy, size).await?;
     let mut all = Vec::new();
     let mut start = 0;

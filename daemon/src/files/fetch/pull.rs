@@ -312,8 +312,7 @@ impl<N: Network> Fetch<N> {
         if let Some(supplier) = self.now.suppliers.get_mut(&peer) {
             supplier.sealed = pull.plan.sealed.is_some();
         }
-        let terms =
-            Terms { have: Have::All, bytes_per_second: (path == Path::Relayed).then_some(RELAY_FILE_RATE) };
+        let terms = Terms { have: Have::All, bytes_per_second: (path == Path::Relayed).then_some(RELAY_FILE_RATE) };
         let source = pull.crowd.join(found.talk, Arc::clone(&pull.partial), self.context.bench.clone());
         if !pull.transfer.handle_source(source, terms, Instant::now()) {
             pull.crowd.leave(source);

@@ -201,14 +201,7 @@ async fn nonsense_ends_the_stream_and_nothing_else() {
     exchange.connect(eve.me, ada.me);
     let too_long = u32::try_from(wire::MAX_FRAME_BYTES + 1).expect("short").to_be_bytes();
     let out_of_order = wire::encode(&Frame::HaveReply(Vec::new()));
-    let beyond = Get {
-        id: 0,
-        hash: share.hash,
-        copy: false,
-        size_bytes: u64::MAX >> 8,
-        start: 0,
-        length: 1,
-    };
+    let beyond = Get { id: 0, hash: share.hash, copy: false, size_bytes: u64::MAX >> 8, start: 0, length: 1 };
     let beyond = wire::encode(&Frame::Get(beyond));
     for junk in [&[0; 64][..], &[0xff; 64], &too_long, &[0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8], &out_of_order, &beyond] {
         let mut stream = open(&eve, &ada).await;

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use kith_common::contact::{Contact, People, Presence, Trust};
 use kith_common::failure::{Failure, FailureKind};
-use kith_common::file::{
-    AddOptions, FileSettings, FilesState, GetOptions, Share, ShareScope, Transfer, TransferState,
-};
+use kith_common::file::{AddOptions, FileSettings, FilesState, GetOptions, Share, ShareScope, Transfer, TransferState};
 use kith_common::ids::PeerId;
 use kith_common::node::{Identity, Path as Way, PeerInfo, PeerStatus};
 use kith_common::target::{Target, Ticket};
@@ -140,7 +138,10 @@ impl Network for FakeNet {
 
     fn peers(&self) -> watch::Receiver<Arc<Vec<PeerInfo>>> {
         // Who has left sees nobody any more.
-        lock(&self.exchange.0).doors.get(&self.me).map_or_else(|| watch::channel(Arc::default()).1, |door| door.rows.subscribe())
+        lock(&self.exchange.0)
+            .doors
+            .get(&self.me)
+            .map_or_else(|| watch::channel(Arc::default()).1, |door| door.rows.subscribe())
     }
 
     async fn connect(&self, target: Target) -> Result<PeerId, Failure> {

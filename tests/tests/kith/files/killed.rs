@@ -44,7 +44,11 @@ fn a_receiver_that_is_killed_twenty_times_goes_on_from_what_it_had() -> Result<(
     ensure!(std::fs::read(field(&done, "path")?)? == content, "the bytes are those");
     let sent = ada.ask(&["files", "list"])?["sent_bytes"].as_u64().context("what was sent")?;
     let twice = sent.saturating_sub(content.len() as u64);
-    note(&format!("{} MB, killed {KILLS} times: {:.1} MB were sent twice", content.len() / MB, twice as f64 / MB as f64));
+    note(&format!(
+        "{} MB, killed {KILLS} times: {:.1} MB were sent twice",
+        content.len() / MB,
+        twice as f64 / MB as f64
+    ));
     ensure!(twice <= KILLS as u64 * 5 * 1024 * 1024, "{twice} bytes were sent twice");
     Ok(())
 }

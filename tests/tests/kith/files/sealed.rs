@@ -11,7 +11,6 @@ use tokio::runtime::Runtime;
 use super::{Home, MB, add, bytes, field, get};
 use crate::calls::SOON;
 
-
 #[test]
 fn while_the_owner_is_off_a_contact_gives_what_it_cannot_read() -> Result<()> {
     let (here, kept, there) = (Home::new()?, Home::new()?, Home::new()?);
