@@ -41,7 +41,8 @@ async fn ask(what: What) -> zbus::Result<Vec<PathBuf>> {
     // Starts the portal where it does not run yet; it must run before one can listen to it.
     let _: u32 = chooser.get_property("version").await?;
     let token = format!("kith{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let sender = bus.unique_name().map(|name| name.trim_start_matches(':').replace('.', "_")).unwrap_or_default();
+    let sender =
+        bus.unique_name().map(|name| name.as_str().trim_start_matches(':').replace('.', "_")).unwrap_or_default();
     // The answer may come before the call returns, so it is listened to where it is going to be.
     let request = Proxy::new(&bus, PORTAL, format!("{OBJECT}/request/{sender}/{token}"), REQUEST).await?;
     let mut responses = request.receive_signal("Response").await?;
@@ -60,7 +61,7 @@ async fn ask(what: What) -> zbus::Result<Vec<PathBuf>> {
     let body = response.body();
     let (_, mut results): (u32, HashMap<String, OwnedVariant>) = body.deserialize()?;
     // Whoever closes the dialog has chosen nothing.
-    let links: Vec<String> = results.remove("uris").map_or_else(|| Ok(Vec::new()), Vec::try_from)?;
+    let links: Vec<String> = results.remove("uris").map_or_else(|| Ok(Vec::new()), Vec::<String>::try_from)?;
     Ok(links.iter().filter_map(|link| path_of(link)).collect())
 }
 

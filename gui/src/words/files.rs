@@ -42,7 +42,7 @@ pub fn span(seconds: u32) -> String {
     }
 }
 
-/// How much of it is there, 0 to 1. All of it only when it is.
+/// How much of it is there, 0 to 1.
 pub fn part(done: u64, total: u64) -> f32 {
     if total == 0 { 0.0 } else { (done as f64 / total as f64).clamp(0.0, 1.0) as f32 }
 }
