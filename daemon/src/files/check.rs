@@ -44,6 +44,7 @@ pub(super) fn failure(error: &ContentError) -> Failure {
         ContentError::NotAFile(_) | ContentError::BadName { .. } | ContentError::TooDeep(_) => {
             (Kind::InvalidArgument, "Rename it, leave it out, or put all of it into an archive.")
         }
+        ContentError::Unsteady(_) => (Kind::Busy, "Add it when nothing writes to it any more."),
         ContentError::Full | ContentError::NoRoom { .. } => {
             (Kind::NotPermitted, "Free some space on that disk, then go on: kithctl files resume ID")
         }

@@ -246,10 +246,14 @@ impl<N: Network> Keeper<N> {
             return None;
         }
         let whole = match outcome {
-            Outcome::Done(path) => {
+            Outcome::Done { path, partial } => {
                 let expected = self.context.places.kept.join(id.to_string());
                 if path == expected {
-                    self.note_whole(id).await
+                    let noted = self.note_whole(id).await;
+                    if noted {
+                        fetch::forget(self.context.places.kept.clone(), partial).await;
+                    }
+                    noted
                 } else {
                     tracing::error!(path = %path.display(), "a copy was saved under another name");
                     false

@@ -382,19 +382,19 @@ impl<N: Network> Transfers<N> {
         }
     }
 
-    /// `Some`: it is done, and this is what.
-    pub async fn handle_ended(&mut self, id: u32, outcome: Outcome) -> Option<Transfer> {
+    pub async fn handle_ended(&mut self, id: u32, outcome: Outcome) {
         if let Some(row) = self.doomed.remove(&id) {
             self.clean(row);
-            self.start_some();
-            return None;
+            return self.start_some();
         }
-        let entry = self.entries.get_mut(&id)?;
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let (row, suppliers) = entry.current();
         (entry.row, entry.suppliers, entry.running) = (row, suppliers, None);
         let row = &mut entry.row;
+        let mut over = None;
         match outcome {
-            Outcome::Done(path) => {
+            Outcome::Done { path, partial } => {
+                over = Some((row.folder.clone(), partial));
                 (row.standing, row.saved, row.trouble) = (Standing::Done, path, None);
                 (row.done_bytes, row.finished_unix_ms) = (row.size_bytes, unix_ms());
                 row.synced.clear();
@@ -411,10 +411,12 @@ impl<N: Network> Transfers<N> {
             }
             Outcome::Stopped => {}
         }
-        let done = (row.standing == Standing::Done).then(|| self.shown(id)).flatten();
-        self.save(id).await;
+        if self.save(id).await
+            && let Some((folder, partial)) = over
+        {
+            self.cleaning.spawn(fetch::forget(folder, partial));
+        }
         self.start_some();
-        done
     }
 
     /// What is left of a transfer that was cancelled.
@@ -455,6 +457,8 @@ impl<N: Network> Transfers<N> {
 
     /// One of the same content that is done makes room for the new one.
     pub async fn begin(&mut self, new: NewTransfer) -> Result<Transfer, Failure> {
+        // What is left of an earlier one of the same content must not be taken for a part of this one.
+        while self.cleaning.join_next().await.is_some() {}
         if let Some(id) = self.has(new.hash) {
             let entry = self.entries.get_mut(&id).ok_or_else(super::check::stopped)?;
             if entry.row.standing != Standing::Done {
@@ -597,14 +601,17 @@ impl<N: Network> Transfers<N> {
         }
     }
 
-    async fn save(&mut self, id: u32) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    /// Whether it is written down.
+    async fn save(&mut self, id: u32) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
         let row = entry.kept();
         entry.saved = (row.done_bytes, row.standing);
         let db: &Database = &self.context.db;
-        if let Err(failure) = db.write(move |store| store.put_transfer(&row)).await {
+        let written = db.write(move |store| store.put_transfer(&row)).await;
+        if let Err(failure) = &written {
             tracing::warn!(%failure, id, "how far a transfer is could not be written down");
         }
+        written.is_ok()
     }
 
     /// Stops all of them, and writes down how far they are.
@@ -613,11 +620,12 @@ impl<N: Network> Transfers<N> {
         for id in ids {
             self.halt(id);
         }
+        self.at_once = 0;
         while let Some(ended) = self.tasks.join_next().await {
             if let Ok((id, outcome)) = ended {
-                self.at_once = 0;
                 self.handle_ended(id, outcome).await;
             }
         }
+        while self.cleaning.join_next().await.is_some() {}
     }
 }

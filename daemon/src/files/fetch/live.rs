@@ -98,8 +98,8 @@ pub(in crate::files) struct Live {
 /// How a transfer's task ends.
 #[derive(Debug)]
 pub(in crate::files) enum Outcome {
-    /// It is here.
-    Done(PathBuf),
+    /// It is here. Once that is noted, the partial of that name is to be discarded: until then it knows the path.
+    Done { path: PathBuf, partial: FileHash },
     /// It can never be had.
     Failed(Failure),
     /// Something on this machine is in the way.

@@ -11,7 +11,7 @@ mod plan;
 mod pull;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,13 @@ pub(super) async fn run<N: Network>(
             End::Other(found) => first = Some(found),
             End::Again => {}
         }
+    }
+}
+
+/// Where something that is whole was saved has been noted: its partial need not know it any more.
+pub(super) async fn forget(folder: PathBuf, partial: FileHash) {
+    if let Err(error) = blocking(move || Partial::discard_at(&folder, partial)).await {
+        tracing::warn!(%error, "what is left of a transfer that is done was not removed");
     }
 }
 
@@ -292,7 +299,7 @@ impl<N: Network> Fetch<N> {
         let placed = blocking(move || Ok(Partial::placed(&folder, hash))).await;
         if let Ok(Some(path)) = placed {
             // It was put into its place, and the note on that was lost.
-            return Err(End::Over(Outcome::Done(path)));
+            return Err(End::Over(Outcome::Done { path, partial: plan.hash }));
         }
         let folder = self.job.folder.clone();
         let boot = kith_content::boot_id().unwrap_or_default();
@@ -401,8 +408,7 @@ impl<N: Network> Fetch<N> {
     fn meet(&mut self, peer: PeerId, found: &Found, state: SourceState) {
         let sealed = found.answer.status != Status::Ok;
         let path = Some(found.talk.path);
-        let new =
-            Supplier { state, path, received_bytes: 0, bytes_per_second: 0, reason: String::new(), sealed };
+        let new = Supplier { state, path, received_bytes: 0, bytes_per_second: 0, reason: String::new(), sealed };
         let known = self.now.suppliers.entry(peer).or_insert_with(|| new.clone());
         *known = Supplier { received_bytes: known.received_bytes, ..new };
     }

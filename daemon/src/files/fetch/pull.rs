@@ -414,7 +414,7 @@ impl<N: Network> Fetch<N> {
         match finished.await {
             Ok(path) => {
                 self.notes.forget();
-                End::Over(Outcome::Done(path))
+                End::Over(Outcome::Done { path, partial: plan.hash })
             }
             Err(ContentError::Cancelled) => End::Over(Outcome::Stopped),
             Err(ContentError::Lie(why)) if plan.sealed.is_some() => self.false_copy(plan, why).await,

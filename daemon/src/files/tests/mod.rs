@@ -43,7 +43,10 @@ async fn a_file_of_any_size_is_fetched_by_ticket_or_hash_and_saved_under_its_nam
         let from_ada = done.sources.iter().find(|source| source.peer == ada.me).expect("she is named");
         assert_eq!((from_ada.name.as_str(), from_ada.received_bytes), ("Ada", size as u64));
     }
-    assert!(!ben.path("downloads/.kith-partial").exists() || ben.path("downloads/.kith-partial").read_dir().expect("a folder").next().is_none());
+    assert!(
+        !ben.path("downloads/.kith-partial").exists()
+            || ben.path("downloads/.kith-partial").read_dir().expect("a folder").next().is_none()
+    );
     assert_eq!(exchange.provides(ada.me), 6);
 }
 
@@ -76,11 +79,15 @@ async fn a_folder_keeps_its_structure() {
 #[tokio::test]
 async fn files_of_one_name_stand_beside_each_other_and_what_is_there_already_is_not_fetched_again() {
     let (_, ada, ben) = two().await;
-    let (first, second) = (ada.share(&ada.write("one/x.txt", b"one")).await, ada.share(&ada.write("two/x.txt", b"two")).await);
+    let (first, second) =
+        (ada.share(&ada.write("one/x.txt", b"one")).await, ada.share(&ada.write("two/x.txt", b"two")).await);
     let (one, bytes) = ben.fetched(&first.ticket).await;
     assert_eq!(bytes, b"one");
     let (two, bytes) = ben.fetched(&second.ticket).await;
-    assert_eq!((two.saved_path.as_str(), bytes.as_slice()), (ben.path("downloads/x (1).txt").to_str().expect("plain"), &b"two"[..]));
+    assert_eq!(
+        (two.saved_path.as_str(), bytes.as_slice()),
+        (ben.path("downloads/x (1).txt").to_str().expect("plain"), &b"two"[..])
+    );
     let again = ben.get(&first.ticket).await;
     assert_eq!((again.id, again.state, &again.saved_path), (one.id, TransferState::Done, &one.saved_path));
     // What is not there any more, or is something else by now, is fetched again and harms nothing.
@@ -178,7 +185,10 @@ async fn only_those_get_it_whom_it_is_for_and_the_others_learn_nothing_without_t
     }
     // Sharing it again with more people takes nothing from those who had it.
     ada.share_to(&ada.path("b"), &["Cem"]).await;
-    let (_, now) = (ben.files.cancel(1).await, cem.until("cem's transfer", |state| state.transfers.first().map(|one| one.id)).await);
+    let (_, now) = (
+        ben.files.cancel(1).await,
+        cem.until("cem's transfer", |state| state.transfers.first().map(|one| one.id)).await,
+    );
     cem.files.cancel(now).await.expect("it is there");
     assert_eq!(cem.fetched(&for_ben.ticket).await.1, b"for ben");
     assert_eq!(ben.fetched(&for_ben.ticket).await.1, b"for ben");
@@ -304,7 +314,9 @@ async fn clients_without_the_daemons_disk_send_and_read() {
     let (done, saved) = ben.fetched(&share.ticket).await;
     assert!(saved == content);
     for (node, name) in [(&ada, "hers"), (&ben, "his")] {
-        for (offset, length, wanted) in [(0, 0, &content[..]), (5, 10, &content[5..15]), (MIB as u64, 1, &content[MIB..=MIB])] {
+        for (offset, length, wanted) in
+            [(0, 0, &content[..]), (5, 10, &content[5..15]), (MIB as u64, 1, &content[MIB..=MIB])]
+        {
             let mut reading = node.files.read(share.hash, offset, length).await.expect(name);
             let mut read = Vec::new();
             while let Some(piece) = reading.next().await {
@@ -352,7 +364,10 @@ async fn what_makes_no_sense_is_refused_in_words() {
     assert_eq!(ben.files.get(&hash, unknown).await.expect_err("nobody").kind, FailureKind::NotFound);
     let alone = AddOptions { scope: ShareScope::Peers, ..AddOptions::default() };
     assert!(ada.files.add(ada.write("x", b"x"), alone, progress()).await.is_err());
-    assert_eq!(ada.files.keep("b".repeat(64).parse().expect("a hash"), &["Ben".into()]).await.expect_err("none").kind, FailureKind::NotFound);
+    assert_eq!(
+        ada.files.keep("b".repeat(64).parse().expect("a hash"), &["Ben".into()]).await.expect_err("none").kind,
+        FailureKind::NotFound
+    );
     assert!(ada.files.is_alive().await && ben.files.is_alive().await);
 }
 
