@@ -265,7 +265,8 @@ interface Files @0xb7c1f0a2d3e40173 {
   # A hash or a "kithfile:…" ticket. Begins a transfer, or goes on with the one that there is of this content.
 
   watch @6 (observer :FilesObserver) -> (handle :Types.Handle);
-  # All now and after each change, four times a second at most; a slow observer misses states in between, never the newest.
+  # All now and after each change, four times a second at most; what a method here has changed is there when it returns.
+  # A slow observer misses states in between, never the newest.
 
   pause @7 (id :UInt32) -> (outcome :TransferOutcome);
   resume @8 (id :UInt32) -> (outcome :TransferOutcome);

@@ -264,23 +264,38 @@ impl<N: Network> Task<N> {
     async fn handle(&mut self, command: Command) {
         self.dirty = true;
         match command {
-            Command::Get { new, reply } => answer(reply, self.transfers.begin(new).await),
-            Command::Shown { id, reply } => answer(reply, self.transfers.shown_of(id)),
-            Command::Pause { id, reply } => answer(reply, self.transfers.pause(id).await),
-            Command::Resume { id, reply } => answer(reply, self.transfers.resume(id).await),
-            Command::First { id, reply } => answer(reply, self.transfers.first(id).await),
+            Command::Get { new, reply } => {
+                let begun = self.transfers.begin(new).await;
+                self.answer_shown(reply, begun);
+            }
+            Command::Shown { id, reply } => {
+                let shown = self.transfers.shown_of(id);
+                self.answer_shown(reply, shown);
+            }
+            Command::Pause { id, reply } => {
+                let paused = self.transfers.pause(id).await;
+                self.answer_shown(reply, paused);
+            }
+            Command::Resume { id, reply } => {
+                let resumed = self.transfers.resume(id).await;
+                self.answer_shown(reply, resumed);
+            }
+            Command::First { id, reply } => {
+                let first = self.transfers.first(id).await;
+                self.answer_shown(reply, first);
+            }
             Command::Cancel { id, reply } => {
                 let cancelled = self.transfers.cancel(id).await;
                 if let Ok(Some(hash)) = &cancelled {
                     let (desk, hash) = (Arc::clone(&self.desk), *hash);
                     tokio::spawn(async move { desk.tidy_away(vec![hash]).await });
                 }
-                answer(reply, cancelled.map(|_| ()));
+                self.answer_shown(reply, cancelled.map(|_| ()));
             }
             Command::ForgetOffer { id, reply } => {
                 let taken = self.context.db.write(move |store| store.take_offer(id)).await;
                 self.offers.retain(|offer| offer.id != id);
-                answer(reply, taken.and_then(|offer| offer.map(|_| ()).ok_or_else(|| check::no_offer(id))));
+                self.answer_shown(reply, taken.and_then(|offer| offer.map(|_| ()).ok_or_else(|| check::no_offer(id))));
             }
             Command::Kept { reply } => answer(reply, Ok(self.keeper.list())),
             Command::DropKept { hash, reply } => {
@@ -506,13 +521,25 @@ impl<N: Network> Task<N> {
         self.keeper.start_some();
         self.transfers.save_some().await;
         self.save_sent().await;
+        self.publish();
+        self.dirty = false;
+    }
+
+    fn publish(&self) {
         let state = self.snapshot();
         self.state.send_if_modified(|before| {
             let changed = **before != state;
             *before = Arc::new(state);
             changed
         });
-        self.dirty = false;
+    }
+
+    /// Whoever looks once it has the answer sees what it says: an older state would say that nothing had come of it.
+    fn answer_shown<T>(&self, reply: Reply<T>, outcome: Result<T, Failure>) {
+        if outcome.is_ok() {
+            self.publish();
+        }
+        answer(reply, outcome);
     }
 
     async fn save_sent(&mut self) {
