@@ -87,6 +87,8 @@ pub(super) struct Finder<N> {
     people: watch::Receiver<Arc<People>>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
     known: BTreeMap<PeerId, Known>,
+    /// Who was connected, and exchanged files, when that was last looked at.
+    there: BTreeSet<PeerId>,
     waiting: VecDeque<(PeerId, Target)>,
     asking: JoinSet<(PeerId, Result<Box<Found>, Lack>)>,
     searching: JoinSet<Vec<PeerId>>,
@@ -119,6 +121,7 @@ impl<N: Network> Finder<N> {
             people,
             peers,
             known: BTreeMap::new(),
+            there: BTreeSet::new(),
             waiting: VecDeque::new(),
             asking: JoinSet::new(),
             searching: JoinSet::new(),
@@ -234,6 +237,16 @@ impl<N: Network> Finder<N> {
 
     /// Those who are there, or were named, and are due.
     fn enqueue(&mut self) {
+        let rows = Arc::clone(&self.peers.borrow_and_update());
+        let exchanges = |row: &&PeerInfo| row.connected && row.services.iter().any(|service| service == "files");
+        let there: BTreeSet<PeerId> = rows.iter().filter(exchanges).map(|row| row.peer_id).collect();
+        // Whoever has come back may have it now.
+        for new in there.difference(&self.there) {
+            if let Some(known) = self.known.get_mut(new) {
+                (known.due, known.pause) = (Instant::now(), FIRST_PAUSE);
+            }
+        }
+        self.there.clone_from(&there);
         for origin in self.origins.clone() {
             let target = if origin.addresses.is_empty() {
                 Target::Peer(origin.peer)
@@ -245,14 +258,11 @@ impl<N: Network> Finder<N> {
         if self.only_origins {
             return;
         }
-        let rows = Arc::clone(&self.peers.borrow_and_update());
         let contacts: BTreeSet<PeerId> = {
             let people = self.people.borrow();
             people.contacts.iter().filter(|contact| !contact.blocked).map(|contact| contact.peer_id).collect()
         };
-        let there = |row: &&PeerInfo| row.connected && row.services.iter().any(|service| service == "files");
-        let (known, others): (Vec<_>, Vec<_>) =
-            rows.iter().filter(there).map(|row| row.peer_id).partition(|peer| contacts.contains(peer));
+        let (known, others): (Vec<_>, Vec<_>) = there.into_iter().partition(|peer| contacts.contains(peer));
         for peer in known.into_iter().chain(others.into_iter().filter(|_| self.strangers)) {
             self.consider(peer, Target::Peer(peer));
         }

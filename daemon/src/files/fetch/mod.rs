@@ -347,11 +347,10 @@ impl<N: Network> Fetch<N> {
 
     /// Nobody is there.
     fn wait(&mut self) {
-        self.set_state(TransferState::Waiting);
         self.now.trouble = Some(self.nobody());
         self.now.next_try = self.finder.next_try();
         (self.now.bytes_per_second, self.now.remaining) = (0, None);
-        self.publish();
+        self.set_state(TransferState::Waiting);
     }
 
     fn publish(&mut self) {

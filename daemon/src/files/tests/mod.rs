@@ -150,7 +150,7 @@ async fn who_has_it_later_is_found_when_it_appears_or_by_what_the_dht_knows() {
     assert!(waiting.next_try_seconds > 0 && waiting.error.contains("Ada"), "{waiting:#?}");
     let ada = ada.restart().await;
     exchange.connect(ada.me, ben.me);
-    ben.until_done(begun.id).await;
+    ben.until_transfer(begun.id, "it is done", |one| one.state == TransferState::Done).await;
 
     // A stranger, whom nobody has named and who is not connected.
     let cem = Node::new(&exchange, 3, &[]).await;
