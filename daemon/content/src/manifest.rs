@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
         let path = self.path()?;
         let hash = FileHash::from_bytes(*self.take()?);
         let size = u64::from_be_bytes(*self.take()?);
-        let executable = match self.take()? {
+        let executable = match self.take::<1>()? {
             [0] => false,
             [1] => true,
             _ => return Err(ContentError::BadManifest("a file is neither executable nor not")),

@@ -119,8 +119,8 @@ fn only_whole_groups_can_be_asked_for() {
     for bad in [1..GROUP_BYTES, 0..GROUP_BYTES - 1, GROUP_BYTES..GROUP_BYTES, 100_000..100_001, 114_688..131_072] {
         assert!(matches!(check_range(size, &bad), Err(ContentError::BadRange)), "{bad:?}");
     }
-    #[expect(clippy::reversed_empty_ranges, reason = "peers can ask for anything")]
-    for bad in [GROUP_BYTES..0, u64::MAX - 3..5] {
+    for (start, end) in [(GROUP_BYTES, 0), (u64::MAX - 3, 5)] {
+        let bad = Range { start, end };
         assert!(matches!(check_range(size, &bad), Err(ContentError::BadRange)), "{bad:?}");
     }
     assert!(matches!(check_range(u64::MAX, &(0..GROUP_BYTES)), Err(ContentError::BadRange)));
