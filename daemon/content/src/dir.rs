@@ -109,14 +109,6 @@ impl Dir {
         Ok(file)
     }
 
-    /// Removes a file directly below; that it is not there is as well.
-    pub fn remove_file(&self, name: &str) -> Result<()> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(at("remove", &self.path.join(name))(error)),
-        }
-    }
-
     /// Removes a folder directly below, when it is empty.
     pub fn remove_empty(&self, name: &str) {
         if let Err(error) = rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {

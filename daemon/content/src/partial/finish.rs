@@ -11,7 +11,6 @@ use super::{BITS, DATA, OUTBOARD, PARTIAL_FOLDER, Partial, open_blob};
 use crate::add::{OWN_MODE, Temporary, outboard_path};
 use crate::dir::{Dir, Open, at, only_ours};
 use crate::error::{ContentError, Result};
-use crate::hash::report;
 use crate::place::place_in;
 use crate::seal::{SealKey, decrypt};
 use crate::tree::{GROUP_BYTES, outboard_bytes};
