@@ -14,9 +14,8 @@ use super::call::outcome;
 use super::link::{Remote, no_daemon};
 use super::{Client, Feed, feed, keep, thrown};
 use crate::convert::{
-    read_add_progress, read_failure, read_file_settings, read_files_state, read_kept, read_outcome, read_piece,
-    read_share_outcome, read_shares, read_transfer_outcome, write_add_options, write_file_settings, write_get_options,
-    write_texts,
+    read_add_progress, read_file_settings, read_files_state, read_kept, read_outcome, read_piece, read_share_outcome,
+    read_shares, read_transfer_outcome, write_add_options, write_file_settings, write_get_options, write_texts,
 };
 use crate::failure::{Failure, FailureKind};
 use crate::file::{

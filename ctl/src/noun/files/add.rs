@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::show;
-use crate::cli::AddArguments;
+use crate::cli::{AddArguments, Scope};
 use crate::output::{Output, ReaderGone};
 use crate::session::interrupt::Interrupt;
 use crate::stop::{Exit, Stop};
@@ -49,15 +49,20 @@ fn options(arguments: &AddArguments) -> Result<AddOptions, Stop> {
     if arguments.paths.iter().any(|path| is_standard_input(path)) && name.is_empty() {
         return Err(Stop::new(Exit::Usage, "what comes from standard input has no name").advise("Give it one: --name."));
     }
-    let scope = match arguments.scope {
-        Some(scope) => scope.shared(),
-        None if arguments.to.is_empty() => ShareScope::Anyone,
-        None => ShareScope::Peers,
-    };
+    let scope = audience(arguments.scope, &arguments.to);
     if scope == ShareScope::Peers && arguments.to.is_empty() {
         return Err(Stop::new(Exit::Usage, "nobody is named to share it with").advise("Name contacts with --to."));
     }
     Ok(AddOptions { scope, peers: arguments.to.clone(), name, copy: arguments.copy })
+}
+
+/// What is for somebody is for nobody else, unless that is said.
+fn audience(scope: Option<Scope>, to: &[String]) -> ShareScope {
+    match scope {
+        Some(scope) => scope.shared(),
+        None if to.is_empty() => ShareScope::Anyone,
+        None => ShareScope::Peers,
+    }
 }
 
 fn given_up(what: &str) -> Stop {
@@ -180,7 +185,6 @@ fn progress_line(now: AddProgress, rate: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Scope;
 
     fn arguments(paths: &[&str], to: &[&str], scope: Option<Scope>) -> AddArguments {
         AddArguments {

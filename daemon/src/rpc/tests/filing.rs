@@ -36,7 +36,7 @@ async fn added(client: &Client, path: &Path) -> Share {
 }
 
 async fn read(client: &Client, hash: FileHash, offset: u64, length: u64) -> Vec<u8> {
-    let (sender, mut pieces) = mpsc::channel(1);
+    let (sender, mut pieces) = mpsc::channel::<bytes::Bytes>(1);
     let collect = async {
         let mut all = Vec::new();
         while let Some(piece) = pieces.recv().await {
