@@ -481,7 +481,10 @@ impl Shelf {
     fn keep(&mut self, hash: FileHash, peers: &[PeerId]) -> News {
         let Some(mut share) = self.all().find(|share| share.hash == hash) else { return missing("share") };
         share.copies.retain(|copy| peers.contains(&copy.peer));
-        for peer in peers.iter().filter(|peer| share.copies.iter().all(|copy| copy.peer != **peer)) {
+        for peer in peers {
+            if share.copies.iter().any(|copy| copy.peer == *peer) {
+                continue;
+            }
             let name = String::new();
             let reason = String::new();
             share.copies.push(SealedCopy { peer: *peer, name, held_bytes: 0, state: CopyState::Asked, reason });
