@@ -86,6 +86,7 @@ fn a_disk_that_fills_up_on_the_way_blames_nobody_and_goes_on_later() {
     assert_eq!(bits.iter().collect::<Vec<_>>(), stored);
     let checked: Bits = partial.recheck(None, &mut quietly).expect("reading needs no room");
     assert_eq!(checked, bits);
+    drop(file);
     fs::remove_file(&ballast).expect("it can be removed");
     fetch_all(&partial, &shared.served());
     assert!(fs::read(partial.finish("x").expect("it is whole")).expect("it is there") == shared.bytes);
