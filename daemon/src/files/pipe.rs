@@ -84,24 +84,10 @@ pub(super) async fn write_bytes(writer: &mut (impl AsyncWrite + Unpin), bytes: &
     Ok(())
 }
 
-/// So many bytes. `came` hears of each `step` of them, or of whatever one read has returned when that is more.
-pub(super) async fn read_bytes(
-    reader: &mut (impl AsyncRead + Unpin),
-    into: &mut [u8],
-    step: usize,
-    mut came: impl AsyncFnMut(usize),
-) -> Result<(), PipeError> {
-    let (mut at, mut told) = (0, 0);
-    while at < into.len() {
-        let read = timeout(FRAME_TIMEOUT, reader.read(&mut into[at..])).await??;
-        if read == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        at += read;
-        if at - told >= step || at == into.len() {
-            came(at - told).await;
-            told = at;
-        }
+/// What comes next of so many bytes; more than none.
+pub(super) async fn read_some(reader: &mut (impl AsyncRead + Unpin), into: &mut [u8]) -> Result<usize, PipeError> {
+    match timeout(FRAME_TIMEOUT, reader.read(into)).await?? {
+        0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        read => Ok(read),
     }
-    Ok(())
 }

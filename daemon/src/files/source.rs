@@ -209,20 +209,23 @@ impl<S: Copy + Send + 'static> Desk<S> {
         let Pending { unit, encoded_bytes, cancelled, .. } = pending;
         if u64::from(data.encoded_bytes) != encoded_bytes {
             let why = format!("it sent {} bytes where {encoded_bytes} are right", data.encoded_bytes);
-            self.tell(News::Wrong { unit, why }).await?;
+            self.tell(News::Wrong { why }).await?;
             return Err(PipeError::Nonsense("an answer of another length than was asked for"));
         }
         // Asked for here, so at most one unit.
         let length = data.encoded_bytes as usize;
         let memory = self.memory(length).await;
         let mut bytes = vec![0; length];
-        let (news, source) = (self.news.clone(), self.source);
-        let came = async |bytes: usize| {
-            if !cancelled {
-                let _ = news.send((source, News::Bytes { unit, bytes: bytes as u64 })).await;
+        let (mut at, mut told) = (0, 0);
+        while at < length {
+            at += pipe::read_some(reader, &mut bytes[at..]).await?;
+            if at - told >= self.step.load(Ordering::Relaxed) || at == length {
+                if !cancelled {
+                    self.tell(News::Bytes { unit, bytes: (at - told) as u64 }).await?;
+                }
+                told = at;
             }
-        };
-        pipe::read_bytes(reader, &mut bytes, self.step.load(Ordering::Relaxed), came).await?;
+        }
         if cancelled {
             return Ok(());
         }
@@ -272,7 +275,7 @@ async fn store<S>(
     });
     let what = match stored.await {
         Ok(Ok(())) => News::Stored { unit },
-        Ok(Err(ContentError::Lie(why))) => News::Wrong { unit, why: why.to_owned() },
+        Ok(Err(ContentError::Lie(why))) => News::Wrong { why: why.to_owned() },
         Ok(Err(error)) => News::Disk(error),
         Err(error) => News::Disk(ContentError::Io {
             what: "a part could not be verified".to_owned(),

@@ -6,9 +6,10 @@ use kith_common::failure::Failure;
 use kith_common::file::FileHash;
 use kith_common::ids::PeerId;
 use kith_common::node::Path;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use super::pipe::{self, PIECE, PipeError};
+use super::pipe::{self, PipeError};
 use super::ports::Network;
 use super::wire::{Answer, Frame, Get, Keep, Question, Status, Verdict};
 use crate::net::Stream;
@@ -79,7 +80,7 @@ impl Talk {
         }
         // Within MAX_GET_BYTES and its part of the tree.
         let mut bytes = vec![0; data.encoded_bytes as usize];
-        timeout(BYTES_WITHIN, pipe::read_bytes(&mut self.stream, &mut bytes, PIECE, async |_| {})).await??;
+        timeout(BYTES_WITHIN, self.stream.read_exact(&mut bytes)).await??;
         Ok(Got::Bytes(bytes))
     }
 

@@ -129,8 +129,9 @@ impl Entry {
 
     fn state(&self) -> TransferState {
         match &self.running {
-            Some(running) => running.live.borrow().state,
-            None => match self.row.standing {
+            // One that is paused may have a task that still ends.
+            Some(running) if self.row.standing == Standing::Going => running.live.borrow().state,
+            _ => match self.row.standing {
                 Standing::Going => TransferState::Queued,
                 Standing::Paused => TransferState::Paused,
                 Standing::Done => TransferState::Done,
@@ -141,7 +142,8 @@ impl Entry {
 
     /// Takes a place among those that go on at the same time.
     fn is_busy(&self) -> bool {
-        self.running.is_some() && self.state() != TransferState::Waiting
+        let waits = |running: &Running| running.live.borrow().state == TransferState::Waiting;
+        self.running.as_ref().is_some_and(|running| !waits(running))
     }
 
     /// With what its task has come to, as it is kept.
@@ -523,12 +525,7 @@ impl<N: Network> Transfers<N> {
             self.halt(id);
             self.save(id).await;
         }
-        let mut shown = self.shown_of(id)?;
-        if shown.state.is_live() {
-            // Its task ends in a moment.
-            shown.state = TransferState::Paused;
-        }
-        Ok(shown)
+        self.shown_of(id)
     }
 
     pub async fn resume(&mut self, id: u32) -> Result<Transfer, Failure> {

@@ -263,7 +263,8 @@ impl<N: Network> Finder<N> {
             people.contacts.iter().filter(|contact| !contact.blocked).map(|contact| contact.peer_id).collect()
         };
         let (known, others): (Vec<_>, Vec<_>) = there.into_iter().partition(|peer| contacts.contains(peer));
-        for peer in known.into_iter().chain(others.into_iter().filter(|_| self.strangers)) {
+        let strangers = self.strangers;
+        for peer in known.into_iter().chain(others.into_iter().filter(|_| strangers)) {
             self.consider(peer, Target::Peer(peer));
         }
         let now = Instant::now();

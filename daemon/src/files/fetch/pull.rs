@@ -205,7 +205,7 @@ impl<N: Network> Fetch<N> {
                 }
                 pull.transfer.handle_stored(source, unit, now);
             }
-            News::Wrong { why, .. } => {
+            News::Wrong { why } => {
                 if let Some(peer) = pull.crowd.leave(source) {
                     self.lied(peer, &why);
                 }
