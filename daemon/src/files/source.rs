@@ -62,7 +62,6 @@ pub(super) enum News {
         unit: u32,
     },
     Wrong {
-        unit: u32,
         why: String,
     },
     Refused {
