@@ -42,16 +42,8 @@ pub enum Protocol {
 
 impl Protocol {
     pub(super) const COUNT: usize = Self::ALL.len();
-    pub(super) const ALL: [Self; 8] = [
-        Self::Hello,
-        Self::Signal,
-        Self::Tunnel,
-        Self::Ping,
-        Self::Bandwidth,
-        Self::Contact,
-        Self::Chat,
-        Self::Files,
-    ];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Hello, Self::Signal, Self::Tunnel, Self::Ping, Self::Bandwidth, Self::Contact, Self::Chat, Self::Files];
 
     const fn name(self) -> &'static str {
         match self {

@@ -30,7 +30,9 @@ use super::streams::{OpenError, Protocol};
 use super::suspects::Suspects;
 use super::swarm::Node;
 use super::ways::{self, DatagramFigures, Way};
-use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, FilesStream, Lookups, NetConfig, SecretKey, Stream, address, files, saved};
+use super::{
+    BLOCKS_FILE, BOOK_FILE, DhtMode, FilesStream, Lookups, NetConfig, SecretKey, Stream, address, files, saved,
+};
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
 /// a tunnel is worth little without one.

@@ -81,11 +81,8 @@ impl Bits {
 
     /// Those that are not in.
     pub fn inverted(&self) -> Self {
-        let mut bits = Self {
-            words: self.words.iter().map(|word| !word).collect(),
-            len: self.len,
-            count: self.len - self.count,
-        };
+        let mut bits =
+            Self { words: self.words.iter().map(|word| !word).collect(), len: self.len, count: self.len - self.count };
         bits.trim();
         bits
     }

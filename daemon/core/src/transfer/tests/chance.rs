@@ -27,7 +27,7 @@ prop_compose! {
     ) -> Provider {
         let have = parts.map_or(Have::All, |bytes| Have::Some(Bits::from_bytes(&bytes, units)));
         let terms = Terms { have, bytes_per_second: relayed.then_some(RELAY_FILE_RATE) };
-        Provider { terms, ..Provider::new(rate * MB, ms(rtt)).with(manner) }
+        Provider::new(rate * MB, ms(rtt)).with(manner).at(terms)
     }
 }
 

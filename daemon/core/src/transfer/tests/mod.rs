@@ -170,7 +170,7 @@ fn sources_with_parts_are_asked_for_those() {
     }
     for (id, half) in (1..).zip(halves) {
         let terms = Terms { have: Have::Some(half), bytes_per_second: None };
-        network.join(id, Provider { terms, ..fast() });
+        network.join(id, fast().at(terms));
     }
     let speed = network.speed(secs(10));
     assert!(speed > 150.0, "{speed} MB/s");
@@ -192,7 +192,7 @@ fn the_download_limit_is_kept_and_used() {
 fn a_relay_is_used_where_there_is_no_better_way() {
     let relayed = || {
         let terms = Terms { have: Have::All, bytes_per_second: Some(RELAY_FILE_RATE) };
-        Provider { terms, ..Provider::new(50.0 * MB, ms(80)) }
+        Provider::new(50.0 * MB, ms(80)).at(terms)
     };
     let mut network = Network::file(20 * MIB, MIB);
     network.join(1, relayed().with(Manner::Deaf));
@@ -262,7 +262,8 @@ fn the_ninth_source_is_a_spare_until_one_of_the_others_goes() {
         network.join(id, Provider::new(5.0 * MB, ms(1)));
     }
     network.run(secs(1));
-    let standing = |network: &Network| network.transfer.sources(network.now).map(|(_, it)| it.standing).collect::<Vec<_>>();
+    let standing =
+        |network: &Network| network.transfer.sources(network.now).map(|(_, it)| it.standing).collect::<Vec<_>>();
     assert_eq!(standing(&network)[8], Standing::Spare);
     network.leave(1);
     network.transfer.handle_gone(1);

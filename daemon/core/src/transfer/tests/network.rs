@@ -40,11 +40,11 @@ pub enum Manner {
 
 #[derive(Debug, Clone)]
 pub struct Provider {
-    pub manner: Manner,
+    manner: Manner,
     /// In bytes a second.
-    pub rate: f64,
-    pub rtt: Duration,
-    pub terms: Terms,
+    rate: f64,
+    rtt: Duration,
+    terms: Terms,
     queue: VecDeque<(u32, u64)>,
     sent: u64,
     asked: u64,
@@ -71,6 +71,10 @@ impl Provider {
 
     pub fn with(self, manner: Manner) -> Self {
         Self { manner, ..self }
+    }
+
+    pub fn at(self, terms: Terms) -> Self {
+        Self { terms, ..self }
     }
 }
 
