@@ -59,12 +59,18 @@ impl Chat {
         if let Some(reactions) = self.reactions(message) {
             whole = whole.push(reactions);
         }
-        if message.state == MessageState::Failed {
+        let colour = match message.state {
+            MessageState::Failed => Some(theme::POOR),
+            // It waits for something.
+            MessageState::Queued if !message.error.trim().is_empty() => Some(theme::FAIR),
+            _ => None,
+        };
+        if let Some(colour) = colour {
             let why = match message.error.trim() {
                 "" => say::state(message.state).to_owned(),
                 why => crate::words::sentence_of(&say::one_line(why)),
             };
-            whole = whole.push(text(why).size(theme::SMALL).color(theme::POOR));
+            whole = whole.push(text(why).size(theme::SMALL).color(colour));
         }
         if self.thread.as_ref().is_some_and(|thread| thread.selected == Some(message.id)) {
             whole = whole.push(self.deeds(message, own));
