@@ -239,6 +239,7 @@ fn messages_are_found_by_their_words() -> Result<()> {
         assert_eq!(found(&["ferry"])?, ["Then the evening ferry.", "The ferry to Ærø leaves at noon."]);
         assert_eq!(found(&["NOON fer"])?, ["The ferry to Ærø leaves at noon."], "all words, the last a beginning");
         assert_eq!(found(&["cafe"])?, ["Café?"], "whatever the accents");
+        assert_eq!(found(&["fe"])?.len(), 2, "two letters are a beginning");
         assert_eq!(found(&["ferry", "--limit", "1"])?, ["Then the evening ferry."]);
         assert!(found(&["\"* OR ferry NEAR( -"])?.is_empty(), "no query language to trip over");
         assert!(found(&["zebra"])?.is_empty());
