@@ -97,8 +97,8 @@ struct Flags {
     /// What is logged, e.g. warn,kithd=debug
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     log: Option<String>,
-    /// Write the identity, the contacts and the settings to FILE, sealed with a passphrase, and end. The passphrase is in
-    /// $KITH_PASSPHRASE or the first line of standard input
+    /// Write the identity, the contacts, the groups and the settings to FILE, sealed with a passphrase, and end. The passphrase
+    /// is in $KITH_PASSPHRASE or the first line of standard input
     #[arg(long, value_name = "FILE", conflicts_with = "import_identity")]
     export_identity: Option<PathBuf>,
     /// Make a new data directory from such a FILE, and end. Afterwards no other machine may use that identity

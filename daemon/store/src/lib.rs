@@ -23,6 +23,7 @@ mod held;
 mod history;
 mod marks;
 mod meet;
+mod moved;
 mod repair;
 mod say;
 mod schema;
@@ -34,5 +35,6 @@ pub use database::Database;
 pub use error::{Result, StoreError};
 pub use store::Store;
 pub use types::{
-    Body, CallRecord, ContactRow, Entry, Heard, HoldLimits, Place, Refusal, Repair, Sealed, StoreGroupChange,
+    Body, CallRecord, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed, Standing,
+    StoreGroupChange,
 };

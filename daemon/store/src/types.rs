@@ -35,6 +35,44 @@ pub struct ContactRow {
     /// What goes with our request.
     pub request_text: String,
 }
+/// A group without what was said in it, as a backup has it: enough to take what is said there after a move, and to be heard. Its
+/// JSON form is in backups of all versions: fields are only added, with defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    pub id: GroupId,
+    /// Who alone can change it; `None`: lost with a damaged database.
+    pub maker: Option<PeerId>,
+    pub title: String,
+    pub standing: Standing,
+    #[serde(default)]
+    pub retention_days: u32,
+    /// Deleted here; a new message shows it again.
+    #[serde(default)]
+    pub hidden: bool,
+    /// The number of this node's newest entry.
+    pub said: u64,
+    /// The others that are in it, or were.
+    pub peers: Vec<GroupPeer>,
+}
+
+/// Whether this node is in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    Member,
+    Removed,
+    Left,
+}
+
+/// Another in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPeer {
+    pub peer: PeerId,
+    pub member: bool,
+    /// Its entries were stored up to there.
+    pub heard: u64,
+}
+
 
 /// Where an entry belongs within the link of two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,6 +1,7 @@
 //! Messages: sent while nobody is there, in groups, changed afterwards, found again, and none lost.
 
 mod database;
+mod groups;
 mod held;
 mod killed;
 
