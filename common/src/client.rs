@@ -11,6 +11,7 @@ mod contacts;
 mod diagnostics;
 mod feed;
 mod link;
+mod log;
 mod media;
 mod recent;
 mod services;
