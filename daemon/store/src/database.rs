@@ -41,6 +41,13 @@ pub struct Database {
     /// `None`: the writer reads as well.
     reads: Option<mpsc::Sender<Question>>,
     newest: watch::Receiver<u64>,
+    calls: watch::Receiver<u64>,
+}
+
+/// What is told after each commit.
+struct Teller {
+    newest: watch::Sender<u64>,
+    calls: watch::Sender<u64>,
 }
 
 impl Database {
@@ -66,10 +73,12 @@ impl Database {
 
     fn start(writer: Store, reader: Option<Store>) -> Result<Self, Failure> {
         let (newest, changes) = watch::channel(writer.cursor()?);
+        let (calls, call_changes) = watch::channel(writer.calls.get());
+        let teller = Teller { newest, calls };
         let (writes, jobs) = mpsc::channel(MAX_WAITING);
         std::thread::Builder::new()
             .name("db-write".into())
-            .spawn(move || write_loop(writer, jobs, &newest))
+            .spawn(move || write_loop(writer, jobs, &teller))
             .map_err(|error| internal(&error))?;
         let reads = match reader {
             None => None,
@@ -82,7 +91,7 @@ impl Database {
                 Some(reads)
             }
         };
-        Ok(Self { writes, reads, newest: changes })
+        Ok(Self { writes, reads, newest: changes, calls: call_changes })
     }
 
     /// Returns when what `f` has written is on the disk.
@@ -120,6 +129,11 @@ impl Database {
     /// The newest cursor of messages and conversations, told after the commit.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.newest.clone()
+    }
+
+    /// Changes after the commit of anything that may have changed the log of calls; the number says nothing else.
+    pub fn call_changes(&self) -> watch::Receiver<u64> {
+        self.calls.clone()
     }
 
     /// Waits until everything asked before is written and the files are closed: the next start need not check them. Further work is
@@ -166,7 +180,7 @@ fn read_loop(store: Store, mut questions: mpsc::Receiver<Question>) {
     }
 }
 
-fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, newest: &watch::Sender<u64>) {
+fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, teller: &Teller) {
     let mut closing = None;
     while closing.is_none() {
         let Some(first) = jobs.blocking_recv() else { break };
@@ -183,8 +197,8 @@ fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, newest: &watch::S
             next = if batch.len() < MAX_BATCH { jobs.try_recv().ok() } else { None };
         }
         write_batch(&mut store, batch);
-        tell(&store, newest);
-        idle(&mut store, &jobs, newest);
+        tell(&store, teller);
+        idle(&mut store, &jobs, teller);
     }
     if let Err(error) = store.checkpoint() {
         tracing::warn!(%error, "the database was closed without a checkpoint");
@@ -233,18 +247,19 @@ fn panicked(panic: &(dyn Any + Send)) -> StoreError {
     StoreError::refused(FailureKind::Internal, "the database has failed over another question")
 }
 
-fn tell(store: &Store, newest: &watch::Sender<u64>) {
+fn tell(store: &Store, teller: &Teller) {
+    let raise =
+        |to: &watch::Sender<u64>, value| to.send_if_modified(|before| std::mem::replace(before, value) != value);
+    raise(&teller.calls, store.calls.get());
     match store.cursor() {
-        Ok(cursor) => {
-            newest.send_if_modified(|newest| std::mem::replace(newest, cursor) != cursor);
-        }
+        Ok(cursor) => _ = raise(&teller.newest, cursor),
         Err(error) => tracing::error!(%error, "cannot read the database's counter"),
     }
 }
 
 /// While nothing else is to be done: what is deleted goes, pieces of the index are merged, and deleted text leaves the
 /// write-ahead log.
-fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, newest: &watch::Sender<u64>) {
+fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, teller: &Teller) {
     let erase = |store: &mut Store| -> Result<bool> {
         match store.expiring.take() {
             Some(now) => Ok(store.expire(now)? > 0),
@@ -253,7 +268,7 @@ fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, newest: &watch::Sender<u6
     };
     while jobs.is_empty() {
         match erase(store) {
-            Ok(true) => tell(store, newest),
+            Ok(true) => tell(store, teller),
             Ok(false) => break,
             Err(error) => {
                 tracing::warn!(%error, "cannot erase deleted messages now");

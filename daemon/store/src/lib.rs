@@ -2,7 +2,8 @@
 //!
 //! `Database` is for everybody: `write` and `read` take a piece of work to the thread that has the file open, as a `Store`. A `write` has
 //! returned when its work is on the disk, all of it or none. `changes` tells how far the counter is: every change of a message or a
-//! conversation raises it, so that a client which knows the last cursor it saw can ask for everything after that.
+//! conversation raises it, so that a client which knows the last cursor it saw can ask for everything after that. `call_changes` tells
+//! that calls have come into the log or gone from it.
 //!
 //! A message's place in its conversation is the counter's value when it came: `position` rises by arrival and is never used again. What the
 //! two sides of a link have of one another is in marks: an author numbers its entries in each place from 1 without gaps, `hear` takes
@@ -30,11 +31,11 @@ mod schema;
 mod store;
 mod types;
 
-pub use calls::MAX_CALLS;
+pub use calls::{MAX_CALLS, MAX_CALLS_OF_ONE};
 pub use database::Database;
 pub use error::{Result, StoreError};
 pub use store::Store;
 pub use types::{
-    Body, CallRecord, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed, Standing,
+    Body, CallsWanted, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed, Standing,
     StoreGroupChange,
 };

@@ -30,6 +30,8 @@ pub struct Store {
     pub(crate) scrub: Cell<bool>,
     /// More messages are too old at this time than went at once.
     pub(crate) expiring: Cell<Option<i64>>,
+    /// Counts the changes of the log of calls, one that was undone with them.
+    pub(crate) calls: Cell<u64>,
     /// Why the transaction that is open for others as well was undone.
     pub(crate) undone: Cell<Option<StoreError>>,
     path: Option<PathBuf>,
@@ -84,7 +86,8 @@ impl Store {
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA trusted_schema = OFF;"
         ))?;
-        Ok(Self { conn, own, scrub: Cell::new(false), expiring: Cell::new(None), undone: Cell::new(None), path: None })
+        let (scrub, expiring, calls, undone) = (Cell::new(false), Cell::new(None), Cell::new(0), Cell::new(None));
+        Ok(Self { conn, own, scrub, expiring, calls, undone, path: None })
     }
 
     pub fn own(&self) -> PeerId {

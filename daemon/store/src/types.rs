@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use kith_common::call::{CallKind, Direction, EndReason, Stage};
-use kith_common::chat::{Attachment, GroupId, Message, MessageId};
+use kith_common::chat::{Attachment, Before, GroupId, Message, MessageId};
 use kith_common::contact::Trust;
-use kith_common::ids::{CallId, PeerId};
+use kith_common::ids::PeerId;
 use serde::{Deserialize, Serialize};
 
 /// One contact as it is kept; presence and blocking are others' affairs.
@@ -168,21 +167,13 @@ pub struct HoldLimits {
     pub total_bytes: u64,
 }
 
-/// One call that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallRecord {
-    pub id: CallId,
-    pub peer: PeerId,
-    pub direction: Direction,
-    pub kind: CallKind,
-    pub started_unix_ms: i64,
-    pub ended_unix_ms: i64,
-    pub reason: EndReason,
-    pub failed_stage: Option<Stage>,
-    /// What happened, in a sentence; empty when a person ended it.
-    pub detail: String,
-    /// JSON of its owner's making; empty: none was measured.
-    pub quality: String,
+/// Which calls of the log are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallsWanted {
+    /// Positions and times as in the log: its end is the newest call.
+    pub before: Before,
+    pub peer: Option<PeerId>,
+    pub limit: u32,
 }
 
 /// What was done about a damaged database.
