@@ -128,7 +128,8 @@ impl Node {
                 sealer: Some(seal),
             },
         );
-        let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config), contacts.people());
+        let people = contacts.people();
+        let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config), people, database.clone());
         tokio::spawn(tell_of_calls(calls.clone(), calling));
         let services = Services::start(net.clone(), media.clone(), settings, offers, chat_service);
         let looking =

@@ -13,8 +13,10 @@ use kith_common::contact::People;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::CallId;
 use kith_common::target::Target;
+use kith_store::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::log::CallLog;
 use super::ports::{Engine, Network};
 use super::task::Task;
 use super::{AutoAnswer, CallPolicy};
@@ -73,19 +75,21 @@ pub(super) type Directory = Arc<BTreeMap<u64, CallHandle>>;
 pub struct Calls {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) directory: watch::Receiver<Directory>,
+    pub(super) log: CallLog,
 }
 
 impl Calls {
     /// Starts the task that owns the calls. It runs until [`Calls::shutdown`]. `people`: who the contacts are, what they are
-    /// called and may do.
+    /// called and may do. `database`: where calls that are over are written.
     pub fn start(
         net: Net,
         incoming: Incoming,
         media: Media,
         policy: CallPolicy,
         people: watch::Receiver<Arc<People>>,
+        database: Database,
     ) -> Self {
-        Self::start_with(net, incoming, media, policy, people)
+        Self::start_with(net, incoming, media, policy, people, database)
     }
 
     pub(super) fn start_with<N: Network, E: Engine>(
@@ -94,11 +98,19 @@ impl Calls {
         engine: E,
         policy: CallPolicy,
         people: watch::Receiver<Arc<People>>,
+        database: Database,
     ) -> Self {
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let (publish, directory) = watch::channel(Directory::default());
-        tokio::spawn(Task::start(net, incoming, engine, (policy, people), (commands.downgrade(), inbox), publish));
-        Self { commands, directory }
+        let log = CallLog::new(database, people.clone());
+        let known = (policy, people, log.clone());
+        tokio::spawn(Task::start(net, incoming, engine, known, (commands.downgrade(), inbox), publish));
+        Self { commands, directory, log }
+    }
+
+    /// The calls that are over.
+    pub fn log(&self) -> &CallLog {
+        &self.log
     }
 
     /// Places a call. Returns at once; the handle tells how it goes.

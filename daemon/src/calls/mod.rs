@@ -1,7 +1,8 @@
 //! Calls between this node and others: places them, answers them, ends them, and tells clients how they go.
 //!
 //! What to do is decided by [`kith_core::call::CallBook`]; one task here owns it and does what it says: opens signalling
-//! streams and media sessions, carries messages, keeps the clock offset, and publishes every call on watch channels.
+//! streams and media sessions, carries messages, keeps the clock offset, publishes every call on watch channels, and has
+//! each that is over written into the log.
 //! Used by `rpc` and `main`. Never touches packets or codecs (that is `media`) or libp2p (that is `net`).
 
 mod acts;
@@ -9,6 +10,7 @@ mod closed;
 mod handle;
 mod link;
 mod live;
+mod log;
 mod ports;
 #[doc(hidden)]
 pub mod rehearsal;
@@ -21,6 +23,7 @@ mod wire;
 mod tests;
 
 pub use handle::{CallHandle, Calls, CallsFeed};
+pub use log::CallLog;
 
 use kith_common::call::EncoderChoice;
 

@@ -21,6 +21,7 @@ use tokio::time::{sleep_until, timeout};
 use super::handle::{CallHandle, Command, Directory, Publish, first_info};
 use super::link::{self, Link};
 use super::live::Live;
+use super::log::CallLog;
 use super::ports::{Engine, MediaSession, Network};
 use super::wire::{Body, Message};
 use super::{AutoAnswer, CallPolicy, Echo};
@@ -66,13 +67,14 @@ pub(super) struct Task<N: Network, E: Engine> {
     pub policy: CallPolicy,
     /// Who calls, and what they may do.
     pub people: watch::Receiver<Arc<People>>,
+    pub log: CallLog,
     pub book: CallBook,
     pub live: HashMap<CallId, Live<E::Session>>,
     /// The publishers of calls that have ended, so that their last state stays to be seen.
     pub ended: VecDeque<(u64, Publish)>,
     pub links: HashMap<LinkId, Link>,
     pub link_tasks: JoinSet<()>,
-    /// Closing sessions and last words on streams of their own.
+    /// Closing sessions, last words on streams of their own, and rows on their way into the log.
     pub closing: JoinSet<()>,
     pub events: mpsc::Sender<Event<E::Session>>,
     pub commands: mpsc::WeakSender<Command>,
@@ -97,7 +99,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         net: N,
         incoming: Incoming,
         engine: E,
-        (policy, people): (CallPolicy, watch::Receiver<Arc<People>>),
+        (policy, people, log): (CallPolicy, watch::Receiver<Arc<People>>, CallLog),
         (commands, inbox): (mpsc::WeakSender<Command>, mpsc::Receiver<Command>),
         directory: watch::Sender<Directory>,
     ) -> impl Future<Output = ()> + Send {
@@ -113,6 +115,7 @@ impl<N: Network, E: Engine> Task<N, E> {
             engine,
             policy,
             people,
+            log,
             live: HashMap::new(),
             ended: VecDeque::new(),
             links: HashMap::new(),
@@ -224,7 +227,9 @@ impl<N: Network, E: Engine> Task<N, E> {
         };
         self.enter(handle, publish);
         if let Some(live) = self.live.get_mut(&id) {
+            live.dialed = Some(target.clone());
             live.target = Some(target);
+            live.logged = options.log;
         }
         self.book.dial(id, peer, options, now);
         if !known.is_empty() {

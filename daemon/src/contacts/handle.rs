@@ -176,7 +176,7 @@ impl Contacts {
     }
 
     /// Who is meant, where it has to be a peer id.
-    fn peer(&self, text: &str) -> Result<PeerId, Failure> {
+    pub fn peer(&self, text: &str) -> Result<PeerId, Failure> {
         let target = self.resolve(text)?;
         names::peer_of(&target, &self.peers.borrow()).ok_or_else(|| {
             Failure::new(FailureKind::NotFound, format!("nobody is connected from {}", text.trim()))

@@ -40,6 +40,8 @@ pub struct CallBook {
     /// Ids between the machines of calls that have ended or were given up in a collision, oldest first.
     remembered: VecDeque<(PeerId, CallId)>,
     limiter: RingLimiter,
+    /// How often one peer that hears busy is told of: those who wait are not to ring less often when they may again.
+    turned_away: RingLimiter,
     closed_voice: Option<Closed>,
     closed_video: Option<Closed>,
     actions: Actions,
@@ -52,6 +54,7 @@ impl CallBook {
             calls: BTreeMap::new(),
             remembered: VecDeque::new(),
             limiter: RingLimiter::default(),
+            turned_away: RingLimiter::default(),
             closed_voice: None,
             closed_video: None,
             actions: Actions::new(),
@@ -181,6 +184,7 @@ impl CallBook {
         let offer = rung.peer.zip(rung.link.take()).zip(rung.remote);
         let ((peer, link), media) = offer.expect("a call that rings here has a peer, a stream and what its offer said");
         let offer = Offer { wire: rung.wire, peer, link, kind: rung.kind, media };
+        rung.joined = Some(outgoing);
         rung.end(endings::answered_by_calling(), now, &mut self.actions);
         self.actions.push_back(Action::Ended { call: Box::new(rung) });
         self.adopt(outgoing, offer, now);
@@ -418,7 +422,11 @@ impl CallBook {
         }
         // The local id of a new incoming call is the wire's; a second peer may not take one that exists.
         let taken = self.calls.contains_key(&wire);
-        if taken || self.calls.len() >= self.config.max_calls || !self.limiter.admit(peer, now) {
+        let full = self.calls.len() >= self.config.max_calls;
+        if full && !taken && self.turned_away.admit(peer, now) {
+            self.actions.push_back(Action::TurnedAway { peer, wire, kind: offer.kind });
+        }
+        if taken || full || !self.limiter.admit(peer, now) {
             self.refuse(link, peer, wire, Signal::Busy);
             return;
         }

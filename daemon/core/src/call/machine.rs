@@ -69,6 +69,8 @@ pub struct Call {
     pub remote: Option<MediaState>,
     pub stages: Vec<StageReport>,
     pub ending: Option<Ending>,
+    /// The person called back while it rang: it goes on as this one, and was no call of its own.
+    pub joined: Option<CallId>,
     pub link: Option<LinkId>,
     pub(super) role: WireRole,
     phase_since: Instant,
@@ -109,6 +111,7 @@ impl Call {
             remote: None,
             stages: Vec::new(),
             ending: None,
+            joined: None,
             link: None,
             role: if outgoing { WireRole::Caller } else { WireRole::Callee },
             phase_since: now,

@@ -180,6 +180,12 @@ pub enum Action {
         call: CallId,
         report: StageReport,
     },
+    /// Somebody called while this node had as many calls as it takes, and heard busy.
+    TurnedAway {
+        peer: PeerId,
+        wire: CallId,
+        kind: CallKind,
+    },
     /// What clients see of the call has changed.
     Changed {
         call: CallId,

@@ -126,6 +126,22 @@ fn a_second_caller_hears_busy_and_the_first_call_goes_on() {
     assert_eq!(sent(&actions), [&Signal::Busy]);
     assert!(matches!(actions.last(), Some(Action::CloseLink { link: LinkId(2) })));
     assert_eq!(book.iter().count(), 1);
+    // The person here hears of it, and not without end.
+    assert_eq!(turned_away(&actions), 1);
+    let mut told = 0;
+    for n in 3..100 {
+        book.handle_signal(LinkId(n), peer(3), id(n as u8), offer(), Standing::Ring, now);
+        told += turned_away(&drain(&mut book));
+    }
+    assert_eq!(told, 9);
+    book.hang_up_all(now);
+    drain(&mut book);
+    book.handle_signal(LinkId(100), peer(3), id(100), offer(), Standing::Ring, now);
+    assert_eq!(book.iter().count(), 1, "and may ring once there is room");
+}
+
+fn turned_away(actions: &[Action]) -> usize {
+    actions.iter().filter(|action| matches!(action, Action::TurnedAway { peer: from, .. } if *from == peer(3))).count()
 }
 
 #[test]
@@ -266,6 +282,8 @@ fn calling_the_peer_that_rings_here_answers_it() {
     let actions = drain(&mut book);
     assert!(sent(&actions).iter().any(|signal| matches!(signal, Signal::Accept { .. })), "{actions:?}");
     assert_eq!(endings(&actions), [(EndReason::Local, None)]);
+    let joins = |action: &Action| matches!(action, Action::Ended { call } if call.joined == Some(id(5)));
+    assert!(actions.iter().any(joins), "no call of its own: {actions:?}");
     assert_eq!(book.get(id(5)).map(|call| (call.wire, call.state())), Some((id(1), CallState::Connecting)));
 }
 

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kith_common::call::{CallInfo, CallStats, Medium, Switch, Transport};
+use futures::FutureExt as _;
+use kith_common::call::{CallInfo, CallRecord, CallStats, LogQuery, Medium, Switch, Transport};
 use kith_common::contact::{Contact, People, Presence, Trust};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
 use kith_common::node::{Path, ServiceState};
 use kith_common::target::Target;
 use kith_core::listener::Status;
+use kith_store::Database;
 use tokio::sync::{mpsc, watch};
 
 use crate::calls::ports::{Engine, MediaSession, Network, PeerFacts};
@@ -51,7 +53,8 @@ impl Exchange {
         let (net, incoming) = self.join(n);
         let engine = FakeEngine::default();
         let people = watch::Sender::default();
-        let calls = Calls::start_with(net.clone(), incoming, engine.clone(), policy, people.subscribe());
+        let database = Database::in_memory(net.me).now_or_never().expect("memory is there at once");
+        let calls = Calls::start_with(net.clone(), incoming, engine.clone(), policy, people.subscribe(), database);
         Node { net, engine, calls, people }
     }
 }
@@ -87,6 +90,22 @@ impl Node {
 
     pub fn target(&self) -> Target {
         Target::Peer(self.net.me)
+    }
+
+    /// The log, once it has so many calls.
+    pub async fn logged(&self, count: usize) -> Vec<CallRecord> {
+        let mut changes = self.calls.log().changes();
+        let waiting = async {
+            loop {
+                changes.mark_unchanged();
+                let log = self.calls.log().page(&LogQuery::default(), None).await.expect("it can be read");
+                if log.len() >= count {
+                    return log;
+                }
+                changes.changed().await.expect("the calls go on");
+            }
+        };
+        tokio::time::timeout(DEADLINE, waiting).await.expect("they are written")
     }
 
     /// Waits for the newest call to be as wanted.

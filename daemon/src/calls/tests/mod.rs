@@ -2,6 +2,7 @@
 
 mod fakes;
 mod hostile;
+mod log;
 
 use kith_common::call::{CallKind, CallOptions, CallState, EndReason, Medium, Stage, Switch};
 use kith_common::contact::Trust;

@@ -2,6 +2,7 @@
 
 mod driving;
 mod hostile;
+mod log;
 mod streaming;
 mod talking;
 
