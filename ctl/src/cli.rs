@@ -1,5 +1,6 @@
 //! What can be typed: nouns, verbs and flags. The names are a promise; wrong usage ends with exit code 2 (clap's own).
 
+mod calls;
 mod chat;
 mod contacts;
 
@@ -13,6 +14,7 @@ use kith_common::media::Size;
 
 use crate::session::source::{AudioSource, VideoSource};
 
+pub use calls::{CallsArguments, CallsVerb, LogArguments};
 pub use chat::{ChatArguments, ChatVerb, GroupVerb};
 pub use contacts::{Backup, ContactsArguments, ContactsVerb, IdArguments, IdVerb};
 
@@ -53,8 +55,8 @@ pub enum Command {
     Call(CallArguments),
     /// Take the next incoming call
     Answer(AnswerArguments),
-    /// The calls that go on, and the last few that ended
-    Calls,
+    /// The calls that go on, and the last few that ended; `log`: all that are over
+    Calls(CallsArguments),
     /// End a call for both sides
     Hangup(Which),
     /// Refuse an incoming call
@@ -422,6 +424,11 @@ mod tests {
             "answer",
             "answer --from ada --video test --audio none --wait 20",
             "calls",
+            "calls log",
+            "calls log --peer ada --search love --missed --limit 500 --before 2026-03-01",
+            "calls log --clear",
+            "calls log --clear --peer ada --yes",
+            "calls log --forget 00ff",
             "hangup",
             "hangup 00ff",
             "decline",
@@ -467,6 +474,11 @@ mod tests {
             "contacts --watch requests",
             "chat send ada",
             "chat edit nonsense hi",
+            "calls log --limit 0",
+            "calls log --before yesterday",
+            "calls log --yes",
+            "calls log --clear --search ada",
+            "calls log --clear --forget 00ff",
             "chat history ada --limit 0",
             "chat history ada --before yesterday",
             "chat search hello --limit many",
