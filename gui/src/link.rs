@@ -4,13 +4,14 @@
 mod daemon;
 mod echo;
 mod errand;
+mod log;
 mod run;
 mod talk;
 
 use std::path::PathBuf;
 
 use futures::stream::BoxStream;
-use kith_common::call::{CallInfo, CallOptions, CallStats, Medium, StageReport, Switch};
+use kith_common::call::{CallInfo, CallOptions, CallRecord, CallStats, Medium, StageReport, Switch};
 use kith_common::chat::{Conversation, Message};
 use kith_common::client::{AudioReceiver, AudioSender, VideoReceiver, VideoSender};
 use kith_common::contact::People;
@@ -22,6 +23,7 @@ use kith_common::node::{Identity, NodeStatus, PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
 
 pub use errand::{Errand, Job, News};
+pub use log::Log;
 pub use talk::{HITS, PAGE, Span, Talk};
 
 /// A person cannot press more buttons than this before the first is taken up.
@@ -109,6 +111,8 @@ pub enum Event {
     Conversations(Result<Vec<Conversation>, Failure>),
     /// Messages that are new or have changed.
     Messages(Vec<Message>),
+    /// The newest calls that are over, or why the daemon does not tell.
+    CallLog(Result<Vec<CallRecord>, Failure>),
     News(Job, News),
     /// A call is new or has changed.
     Call(CallInfo),
@@ -163,6 +167,7 @@ impl std::fmt::Debug for Event {
             Self::People(_) => "People",
             Self::Conversations(_) => "Conversations",
             Self::Messages(_) => "Messages",
+            Self::CallLog(_) => "CallLog",
             Self::News(job, _) => return write!(f, "News({job:?})"),
             Self::Call(info) => return write!(f, "Call({:?}, {:?})", info.id, info.state),
             Self::Stage(call, report) => return write!(f, "Stage({call:?}, {:?})", report.stage),

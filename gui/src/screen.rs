@@ -8,6 +8,7 @@ pub mod ended;
 pub mod home;
 pub mod incoming;
 pub mod network;
+pub mod recent;
 pub mod services;
 pub mod sidebar;
 
@@ -26,6 +27,8 @@ pub enum Wish {
     /// What is on the clipboard becomes the target to connect to.
     Paste,
     Call(PeerId, CallKind),
+    /// The same, wherever somebody is to be found.
+    Dial(String, CallKind),
     /// Shows what the way to this peer is like.
     Measure(PeerId),
     All(Vec<Wish>),

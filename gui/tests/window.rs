@@ -5,6 +5,8 @@
 mod chat;
 #[path = "window/node.rs"]
 mod node;
+#[path = "window/recent.rs"]
+mod recent;
 
 use iced_test::{Error, Simulator};
 use kith::app::{App, Message, Parts, Screen};

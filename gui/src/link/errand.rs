@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kith_common::call::CallRecord;
 use kith_common::chat::{Conversation, Message};
 use kith_common::client::Client;
 use kith_common::contact::{Contact, SafetyNumber};
@@ -12,7 +13,7 @@ use kith_common::ids::PeerId;
 use kith_common::node::{PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
 
-use super::{Event, Talk};
+use super::{Event, Log, Talk};
 
 /// Reports of an errand that wait for the link; the daemon waits behind them.
 const REPORTS: usize = 16;
@@ -52,6 +53,8 @@ pub enum Errand {
     Report,
     /// About people and messages.
     Talk(Talk),
+    /// About calls that are over.
+    Log(Log),
 }
 
 impl std::fmt::Debug for Errand {
@@ -70,6 +73,7 @@ impl std::fmt::Debug for Errand {
             Self::Bandwidth { seconds, .. } => write!(f, "Bandwidth({seconds} s)"),
             Self::Report => f.write_str("Report"),
             Self::Talk(talk) => talk.fmt(f),
+            Self::Log(log) => write!(f, "{log:?}"),
         }
     }
 }
@@ -88,6 +92,8 @@ pub enum News {
     Contact(Box<Contact>),
     Safety(SafetyNumber),
     Message(Box<Message>),
+    /// A page of the log, the newest first.
+    Calls(Vec<CallRecord>),
     /// Messages, oldest first; of a search newest first.
     Page(Vec<Message>),
     Conversation(Box<Conversation>),
@@ -129,6 +135,7 @@ async fn obey(client: &Client, job: Job, errand: Errand, events: &mpsc::Sender<E
         }
         Errand::Report => News::Report(client.diagnostics_report().await?),
         Errand::Talk(talk) => super::talk::obey(client, talk).await?,
+        Errand::Log(log) => super::log::obey(client, log).await?,
     })
 }
 

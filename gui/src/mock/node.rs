@@ -296,9 +296,12 @@ impl Scripted {
                 self.away.retain(|peer| peer.to_string() != *target);
                 return None;
             }
-            Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report | Errand::Talk(_) => {
-                return None;
-            }
+            Errand::Ping { .. }
+            | Errand::Trace(_)
+            | Errand::Bandwidth { .. }
+            | Errand::Report
+            | Errand::Talk(_)
+            | Errand::Log(_) => return None,
         })
     }
 }
@@ -384,6 +387,7 @@ pub async fn work(job: Job, errand: Errand, events: mpsc::Sender<Event>) {
         | Errand::StartService(_)
         | Errand::StopService(_)
         | Errand::MoveService(..)
-        | Errand::Talk(_) => {}
+        | Errand::Talk(_)
+        | Errand::Log(_) => {}
     }
 }
