@@ -1,11 +1,14 @@
 //! People and messages in the application: who looks at them, what the desktop is told of, and what leaves the window.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use iced::widget::operation;
 use iced::{Subscription, Task, window};
+use kith_capture::qr;
 use kith_common::call::{CallInfo, CallKind, Direction};
 use kith_common::chat::{Message as Said, MessageState};
+use kith_common::failure::{Failure, FailureKind};
 
 use super::{App, Message, Place, Screen};
 use crate::link::Event;
@@ -18,19 +21,18 @@ use crate::words;
 /// So many new messages are told one by one; more are counted.
 const SINGLY: usize = 3;
 
-/// Whether the window has the keyboard, or something was dropped on it.
+/// Whether the window has the keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Around {
     Focused,
     Unfocused,
-    Dropped,
 }
 
 pub(super) fn around() -> Subscription<Message> {
     window::events().filter_map(|(_, event)| match event {
         window::Event::Focused => Some(Message::Around(Around::Focused)),
         window::Event::Unfocused => Some(Message::Around(Around::Unfocused)),
-        window::Event::FileDropped(_) => Some(Message::Around(Around::Dropped)),
+        window::Event::FileDropped(path) => Some(Message::Dropped(path)),
         _ => None,
     })
 }
@@ -46,15 +48,18 @@ impl App {
     }
 
     pub(super) fn around(&mut self, around: Around) -> Task<Message> {
-        if around == Around::Dropped {
-            if self.place == Place::Chat {
-                self.chat.dropped();
-            }
-            return Task::none();
-        }
         self.focus = around;
         self.look();
         let wish = self.chat.read();
+        self.grant(wish)
+    }
+
+    /// A file was dropped on the window.
+    pub(super) fn dropped(&mut self, path: PathBuf) -> Task<Message> {
+        if self.place != Place::Chat || !matches!(self.screen, Screen::Home) {
+            return Task::none();
+        }
+        let wish = self.chat.dropped(path);
         self.grant(wish)
     }
 
@@ -138,6 +143,17 @@ impl App {
             Wish::PasteContact => {
                 return iced::clipboard::read()
                     .map(|content| Message::Chat(chat::Message::Dialog(chat::dialog::Message::Pasted(content))));
+            }
+            Wish::ReadPicture(path) => {
+                // A second or two of computing, which the window does not wait for.
+                let reading = async move { tokio::task::spawn_blocking(move || qr::read(&path)).await };
+                return Task::future(reading).map(|read| {
+                    let lost = |error: tokio::task::JoinError| {
+                        Failure::new(FailureKind::Internal, format!("the picture was not looked at: {error}"))
+                    };
+                    let read = read.map_err(lost).and_then(|read| read);
+                    Message::Chat(chat::Message::Dialog(chat::dialog::Message::Read(read)))
+                });
             }
             _ => {}
         }

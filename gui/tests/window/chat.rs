@@ -477,8 +477,44 @@ fn a_group_is_made_of_contacts() -> Result<(), Error> {
 #[test]
 fn a_dropped_file_is_answered_in_words() {
     let mut chatting = Chatting::with(Chatting::ada());
-    let _ = chatting.window.app.update(Message::Around(Around::Dropped));
+    let _ = chatting.window.app.update(Message::Dropped("cat.gif".into()));
     assert!(chatting.shows("This version of Kith cannot share files yet."));
+}
+
+#[test]
+fn a_picture_of_a_ticket_adds_a_contact_dropped_or_by_its_path() -> Result<(), Error> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ticket.png");
+    let stranger = mock::peer_id(30);
+    let ticket = kith_common::target::Ticket { peer: stranger, addresses: Vec::new() }.to_string();
+    kith_capture::qr::write_new(&path, &ticket).expect("an own folder");
+    // What the window asks for is done beside it; its outcome comes as a message.
+    let read = |chatting: &mut Chatting| chatting.dialog(dialog::Message::Read(kith_capture::qr::read(&path)));
+
+    let mut chatting = Chatting::new();
+    let _ = chatting.window.app.update(Message::Dropped(path.clone()));
+    assert!(chatting.shows("Add a contact") && chatting.shows("Looking at the picture…"));
+    read(&mut chatting);
+    assert!(chatting.shows(&ticket), "to be looked at first");
+    chatting.click("Add")?;
+    let added = |talk: &Talk| matches!(talk, Talk::Add { target, .. } if *target == ticket);
+    assert!(chatting.asked_for(added));
+    assert_eq!(chatting.thread().id, ConversationId::Peer(stranger));
+
+    let mut chatting = Chatting::new();
+    chatting.say(screen::Message::ShowAdd);
+    chatting.dialog(dialog::Message::Target(path.display().to_string()));
+    chatting.dialog(dialog::Message::Add);
+    assert!(chatting.shows("Looking at the picture…") && !chatting.asked_for(added));
+    read(&mut chatting);
+    assert!(chatting.asked_for(added), "that was asked for");
+
+    let mut chatting = Chatting::new();
+    chatting.say(screen::Message::ShowAdd);
+    chatting.dialog(dialog::Message::Picture("nowhere.png".into()));
+    chatting.dialog(dialog::Message::Read(kith_capture::qr::read(std::path::Path::new("nowhere.png"))));
+    assert!(chatting.shows("Check its name and that you may read it."));
+    Ok(())
 }
 
 #[test]

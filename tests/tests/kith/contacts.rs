@@ -78,6 +78,29 @@ fn contacts_see_who_is_there_away_in_a_call_and_gone() -> Result<()> {
 }
 
 #[test]
+fn a_ticket_in_a_picture_adds_a_contact() -> Result<()> {
+    let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let written = ben.ask(&["id", "qr", "--to", &path("ben.png")])?;
+    assert_eq!(written["ticket"], ben.ticket()?.as_str());
+    assert_eq!(ben.ctl(&["id", "qr", "--to", &path("ben.png")])?.0, 1, "nothing is overwritten");
+    let added = ada.ask(&["contacts", "add", &path("ben.png"), "--name", "Ben"])?;
+    assert_eq!((&added["peer_id"], &added["name"]), (&ben.peer.as_str().into(), &"Ben".into()), "{added}");
+    contact(&ben, &ada.peer, "a request", |row| row["request"] == true)?;
+    // And by any other name, if it is said what it is.
+    std::fs::rename(path("ben.png"), path("photo"))?;
+    assert_eq!(ada.ask(&["contacts", "add", "--qr", &path("photo")])?["peer_id"], ben.peer.as_str());
+    std::fs::write(path("cat.png"), b"a cat")?;
+    for (picture, word) in [("cat.png", "neither a PNG nor a JPEG"), ("none.png", "cannot be read")] {
+        let mut run = ada.spawn(&["contacts", "add", &path(picture)])?;
+        assert_ne!(run.finish(SOON)?.0, 0);
+        ensure!(run.errors().contains(word), "{}", run.errors());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_stranger_does_not_see_who_is_there() -> Result<()> {
     let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
     ada.ask(&["contacts", "add", &ben.ticket()?])?;
