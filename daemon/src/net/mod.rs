@@ -9,6 +9,7 @@ mod blocks;
 mod book;
 mod counted;
 mod dial;
+mod ended;
 mod events;
 mod gate;
 mod hello;
@@ -430,6 +431,13 @@ impl Net {
             }
             changed
         });
+    }
+
+    /// Nothing comes from this peer although something should: the connections to it are asked for a sign of life at once,
+    /// and those that give none are closed, so that it is reached another way.
+    pub fn doubt(&self, peer: PeerId) {
+        // Whoever doubts asks again.
+        let _ = self.commands.try_send(Command::Doubt { peer });
     }
 
     /// Does the task still answer? For the service manager's watchdog.

@@ -62,6 +62,7 @@ pub(super) enum Command {
     OpenOn { way: Way, protocol: Protocol, reply: oneshot::Sender<Result<Opening, Failure>> },
     SetName { name: String, reply: oneshot::Sender<Result<(), Failure>> },
     SetBootstrap { nodes: Vec<Multiaddr>, reply: oneshot::Sender<Result<(), Failure>> },
+    Doubt { peer: KithId },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -185,7 +186,7 @@ impl Task {
                 },
                 event = self.swarm.select_next_some() => self.event(event),
                 Some(read) = self.hellos.join_next() => self.hello_done(read.ok().flatten()),
-                Some(dead) = self.suspects.next() => self.asked_for_life(dead),
+                Some(verdict) = self.suspects.next() => self.asked_for_life(verdict),
                 () = self.book.saved() => {}
                 changed = self.media_ports.changed(), if !media_gone => {
                     media_gone = changed.is_err();
@@ -238,6 +239,7 @@ impl Task {
                 self.reach.set_bootstrap(nodes);
                 let _ = reply.send(Ok(()));
             }
+            Command::Doubt { peer } => self.doubt(address::to_libp2p(peer)),
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
