@@ -59,6 +59,7 @@ pub enum Message {
     Go(Place),
     Key(Key),
     Around(Around),
+    Dropped(PathBuf),
     Close,
     Exit,
 }
@@ -309,6 +310,7 @@ impl App {
             Message::Go(place) => return self.go(place),
             Message::Key(key) => return self.key(key),
             Message::Around(around) => return self.around(around),
+            Message::Dropped(path) => return self.dropped(path),
             Message::Close => {
                 let Some(call) = self.own else { return iced::exit() };
                 self.commander.send(Command::HangUp(call));

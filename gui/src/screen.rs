@@ -12,6 +12,8 @@ pub mod recent;
 pub mod services;
 pub mod sidebar;
 
+use std::path::PathBuf;
+
 use kith_common::call::CallKind;
 use kith_common::ids::PeerId;
 
@@ -40,4 +42,6 @@ pub enum Wish {
     Remember,
     /// What is on the clipboard becomes the contact to add.
     PasteContact,
+    /// The ticket in this picture does.
+    ReadPicture(PathBuf),
 }
