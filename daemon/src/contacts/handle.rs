@@ -158,7 +158,7 @@ impl Contacts {
         made.map_err(|error| Failure::new(FailureKind::Internal, format!("the number could not be made: {error}")))
     }
 
-    /// `Online` or `Away`, until the next start; the others come by themselves.
+    /// `Online` or `Away`, until something else is chosen; the others come by themselves.
     pub async fn set_presence(&self, presence: Presence) -> Result<(), Failure> {
         if !matches!(presence, Presence::Online | Presence::Away) {
             let failure = Failure::new(FailureKind::InvalidArgument, "only online and away can be chosen");

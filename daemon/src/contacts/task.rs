@@ -16,6 +16,7 @@ use kith_store::{ContactRow, Database};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::commands::{AWAY, PRESENCE};
 use super::handle::{Addresses, Reply};
 use super::names;
 use super::ports::Network;
@@ -176,7 +177,8 @@ impl<N: Network> Task<N> {
         people: watch::Sender<Arc<People>>,
         places: watch::Sender<Addresses>,
     ) -> Result<Self, Failure> {
-        let (rows, requests) = database.read(|store| Ok((store.contacts()?, store.requests()?))).await?;
+        let known = database.read(|store| Ok((store.contacts()?, store.requests()?, store.setting(PRESENCE)?)));
+        let (rows, requests, chosen) = known.await?;
         let (events, news) = mpsc::channel(EVENTS);
         let mut task = Self {
             identity: net.identity(),
@@ -185,7 +187,7 @@ impl<N: Network> Task<N> {
             database,
             contacts: rows.into_iter().map(|row| (row.peer, Entry::new(row))).collect(),
             requests,
-            chosen: Presence::Online,
+            chosen: if chosen.as_deref() == Some(AWAY) { Presence::Away } else { Presence::Online },
             door: Door::new(now()),
             leaving: BTreeSet::new(),
             finding: JoinSet::new(),

@@ -78,6 +78,24 @@ fn contacts_see_who_is_there_away_in_a_call_and_gone() -> Result<()> {
 }
 
 #[test]
+fn who_is_away_is_away_after_a_restart_until_that_is_changed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let options = Options { data_dir: Some(dir.path().join("data")), ..Options::default() };
+    let (ada, ben) = (Daemon::with("ada", options.clone())?, Daemon::start("ben", &[])?);
+    befriend(&ada, "Ben", &ben, "Ada")?;
+    ada.ask(&["contacts", "away"])?;
+    contact(&ben, &ada.peer, "ada away", |row| row["presence"] == "away")?;
+    let peer = ada.peer.clone();
+    assert_eq!(ada.stop()?, 0);
+    contact(&ben, &peer, "ada offline", |row| row["presence"] == "offline")?;
+    let ada = Daemon::with("ada", options)?;
+    contact(&ben, &peer, "ada away again", |row| row["presence"] == "away")?;
+    ada.ask(&["contacts", "online"])?;
+    contact(&ben, &peer, "ada online", |row| row["presence"] == "online")?;
+    Ok(())
+}
+
+#[test]
 fn a_ticket_in_a_picture_adds_a_contact() -> Result<()> {
     let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
     let dir = tempfile::tempdir()?;

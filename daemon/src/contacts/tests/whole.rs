@@ -180,6 +180,22 @@ async fn contacts_are_there_after_a_restart_and_are_dialed() {
 }
 
 #[tokio::test]
+async fn what_was_chosen_to_be_is_so_after_a_restart_too() {
+    let (exchange, mut ada, ben) = friends().await;
+    for chosen in [Presence::Away, Presence::Online] {
+        ada.contacts.set_presence(chosen).await.expect("it can be chosen");
+        ben.until_contact("what she has chosen", &ada, is(chosen)).await;
+        let database = ada.database.clone();
+        ada.contacts.shutdown().await;
+        exchange.leave(1);
+        ben.until_contact("gone", &ada, is(Presence::Offline)).await;
+        ada = exchange.node_with(1, "Ada", database).await;
+        assert_eq!(ada.contacts.people().borrow().own, chosen);
+        ben.until_contact("the same again", &ada, is(chosen)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_contact_that_is_away_is_dialed_when_the_network_changes() {
     let (exchange, ada, ben) = pair().await;
     exchange.leave(2);
