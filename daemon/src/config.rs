@@ -20,7 +20,7 @@ use kith_core::listener::TakenPort;
 use serde::Deserialize;
 
 use crate::backup::Errand;
-use crate::calls::AutoAnswer;
+use crate::calls::{AutoAnswer, Strangers};
 use crate::diagnostics::BandwidthTest;
 use crate::media::{AUDIO_PORT, Impairment, VIDEO_PORT};
 use crate::net::{DhtMode, Limits, Multiaddr, Toggle};
@@ -84,6 +84,9 @@ struct Flags {
     /// Whose calls are accepted without asking: never, contacts or always [default: never]
     #[arg(long, env = "KITH_AUTO_ANSWER", value_name = "WHOSE")]
     auto_answer: Option<AutoAnswer>,
+    /// What becomes of calls of those who are no contacts: ring, a few times an hour, or request [default: ring]
+    #[arg(long, env = "KITH_CALLS_FROM_STRANGERS", value_name = "WHAT")]
+    calls_from_strangers: Option<Strangers>,
     /// Answer every call and send back what arrives
     #[arg(long, env = "KITH_ECHO", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
@@ -129,6 +132,7 @@ struct File {
     relay: Option<bool>,
     name: Option<String>,
     auto_answer: Option<String>,
+    calls_from_strangers: Option<String>,
     echo: Option<bool>,
     bandwidth_test: Option<String>,
     encoder: Option<String>,
@@ -137,7 +141,7 @@ struct File {
 }
 
 /// The keys above; a test holds the two together.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "data_dir",
     "socket",
     "bind",
@@ -152,6 +156,7 @@ const KEYS: [&str; 19] = [
     "relay",
     "name",
     "auto_answer",
+    "calls_from_strangers",
     "echo",
     "bandwidth_test",
     "encoder",
@@ -179,6 +184,7 @@ pub struct Config {
     pub relay: Toggle,
     pub name: String,
     pub auto_answer: AutoAnswer,
+    pub calls_from_strangers: Strangers,
     pub echo: Toggle,
     pub bandwidth_test: BandwidthTest,
     pub encoder: EncoderChoice,
@@ -254,6 +260,8 @@ impl Config {
             relay: on(flags.relay, file.relay),
             name,
             auto_answer: key("auto_answer").choose(flags.auto_answer, file.auto_answer)?,
+            calls_from_strangers: key("calls_from_strangers")
+                .choose(flags.calls_from_strangers, file.calls_from_strangers)?,
             echo: on(flags.echo, file.echo),
             bandwidth_test: key("bandwidth_test").choose(flags.bandwidth_test, file.bandwidth_test)?,
             encoder: key("encoder").choose(flags.encoder, file.encoder)?,
@@ -435,6 +443,7 @@ mod tests {
             ("node_port = 70000", "node_port"),
             ("bootstrap = [\"nowhere\"]", "bootstrap"),
             ("auto_answer = \"perhaps\"", "auto_answer"),
+            ("calls_from_strangers = \"never\"", "calls_from_strangers"),
             ("taken_port = \"steal\"", "taken_port"),
             ("bandwidth_test = \"sometimes\"", "bandwidth_test"),
             ("name = \"\"", "name"),
@@ -449,7 +458,7 @@ mod tests {
     fn all_keys_are_known() {
         let file = "data_dir = \"/x\"\nsocket = \"/x\"\nbind = \"127.0.0.1\"\nnode_port = 1\nvideo_port = 1\n\
                     audio_port = 1\ntaken_port = \"auto\"\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
-                    auto_answer = \"never\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\nlog = \"info\"\nlimits = {}";
+                    auto_answer = \"never\"\ncalls_from_strangers = \"ring\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\nlog = \"info\"\nlimits = {}";
         assert_eq!(file.lines().count(), KEYS.len());
         load(file, &[]).expect("every key is one");
     }

@@ -16,6 +16,7 @@ use super::task::{Event, KEPT_ENDED, Task, forget, now};
 use super::watched::watched;
 use super::wire::{self, Body, Message};
 use super::{Echo, sources};
+use crate::contacts::Knock;
 use crate::media::{Role, SessionSpec};
 
 /// Opening a signalling stream on a connection that stands.
@@ -44,6 +45,7 @@ impl<N: Network, E: Engine> Task<N, E> {
                 Action::CloseLink { link } => drop(self.links.remove(&link)),
                 Action::ConnectMedia { call } => self.connect_media(call),
                 Action::Switch { call, medium, state } => self.switch(call, medium, state),
+                Action::Noted { peer, kind } => self.knock(peer, kind),
                 Action::New { call } => self.enter_incoming(call),
                 Action::TurnedAway { peer, wire, kind } => self.note_turned_away(wire, peer, kind),
                 Action::Stage { call, report } => self.show_stage(call, report),
@@ -275,6 +277,15 @@ impl<N: Network, E: Engine> Task<N, E> {
         let beside = Beside { name: shown, dialed: live.dialed.take(), began_unix_ms: live.began_unix_ms };
         Some(log::record(call, beside, now()))
     }
+
+impl<N: Network, E: Engine> Task<N, E> {
+    /// A stranger has called and was not let ring. Requests are limited where they are kept; what does not even get there
+    /// would be dropped there.
+    fn knock(&self, peer: PeerId, kind: CallKind) {
+        tracing::debug!(%peer, "a stranger calls, and does not ring");
+        let _ = self.knocks.try_send(Knock { peer, kind });
+    }
+}
 
     /// Somebody has called while this node had no time.
     fn note_turned_away(&mut self, wire: CallId, peer: PeerId, kind: CallKind) {

@@ -56,6 +56,29 @@ impl std::str::FromStr for AutoAnswer {
 }
 
 /// Whether what arrives is sent back.
+/// What becomes of the calls of those who are no contacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strangers {
+    /// They ring like others, so that a ticket is enough for a first call, but only so often an hour; what is more becomes a
+    /// request.
+    #[default]
+    Ring,
+    /// They never ring: they become requests to be a contact.
+    Request,
+}
+
+impl std::str::FromStr for Strangers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ring" => Ok(Self::Ring),
+            "request" => Ok(Self::Request),
+            other => Err(format!("unknown choice {other:?}: expected ring or request")),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Echo {
     On,
@@ -68,6 +91,7 @@ pub enum Echo {
 pub struct CallPolicy {
     pub auto_answer: AutoAnswer,
     pub echo: Echo,
+    pub strangers: Strangers,
     /// For calls whose options say `auto`.
     pub encoder: EncoderChoice,
     pub max_calls: usize,
@@ -78,6 +102,7 @@ impl Default for CallPolicy {
         Self {
             auto_answer: AutoAnswer::Never,
             echo: Echo::Off,
+            strangers: Strangers::Ring,
             encoder: EncoderChoice::Auto,
             max_calls: DEFAULT_MAX_CALLS,
         }

@@ -65,7 +65,7 @@ impl Rehearsal {
                 let _ = reply.send(());
             }
             Command::Alive { reply } => _ = reply.send(()),
-            Command::Dial { .. } | Command::SetAutoAnswer(_) => {}
+            Command::Dial { .. } | Command::SetAutoAnswer(_) | Command::SetStrangers(_) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use kith_store::ContactRow;
 
 use super::handle::{Reply, itself};
 use super::ports::Network;
-use super::strangers::REFUSED_MS;
+use super::strangers::{REFUSED_MS, has_only_called};
 use super::task::{Command, Entry, Event, Task, Whom, remember};
 use super::{link, names};
 use crate::net::Multiaddr;
@@ -99,8 +99,8 @@ impl<N: Network> Task<N> {
             None => self.new_row(peer),
         };
         if let Some(request) = &request {
-            // It wants what we want.
-            row.mutual = true;
+            // It wants what we want; whoever has only called is asked.
+            row.mutual |= !has_only_called(&request.text);
             if row.own_name.is_empty() {
                 row.own_name.clone_from(&request.name);
             }
@@ -230,6 +230,7 @@ impl<N: Network> Task<N> {
         let kept = if presence == Presence::Away { AWAY } else { ONLINE };
         self.database.write(move |store| store.set_setting(PRESENCE, kept)).await?;
         self.chosen = presence;
+        Ok(())
     }
 
     fn row(&self, peer: PeerId) -> Result<ContactRow, Failure> {

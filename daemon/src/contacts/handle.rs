@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
 use super::ports::Network;
+use super::strangers::Knock;
 use super::task::{Command, Task, Whom};
 use super::{names, safety};
 use crate::net::{Multiaddr, Net, Stream};
@@ -39,14 +40,15 @@ pub struct Contacts {
 impl Contacts {
     /// Reads the contacts from the database and follows them from now on. `incoming`: the streams that `net` hands over
     /// (without, nobody can ask). `in_call`: whether this node is in a call, which its contacts are told; who owns the
-    /// calls is above and says so there.
+    /// calls is above and says so there, and in `knocks` which strangers called and were not let ring.
     pub async fn start(
         net: Net,
         incoming: Option<mpsc::Receiver<(PeerId, Stream)>>,
         database: Database,
         in_call: watch::Receiver<bool>,
+        knocks: Option<mpsc::Receiver<Knock>>,
     ) -> Result<Self, Failure> {
-        Self::start_with(net, incoming, database, in_call).await
+        Self::start_with(net, incoming, database, in_call, knocks).await
     }
 
     pub(super) async fn start_with<N: Network>(
@@ -54,13 +56,14 @@ impl Contacts {
         incoming: Option<mpsc::Receiver<(PeerId, Stream)>>,
         database: Database,
         in_call: watch::Receiver<bool>,
+        knocks: Option<mpsc::Receiver<Knock>>,
     ) -> Result<Self, Failure> {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (people, addresses) = (watch::Sender::default(), watch::Sender::default());
         let (own, peers) = (net.peer_id(), net.peers());
         let handle = Self { own, commands, people: people.subscribe(), addresses: addresses.subscribe(), peers };
         let task = Task::load(net, database, in_call, people, addresses).await?;
-        tokio::spawn(task.run(inbox, incoming).instrument(tracing::info_span!("contacts")));
+        tokio::spawn(task.run(inbox, incoming, knocks).instrument(tracing::info_span!("contacts")));
         Ok(handle)
     }
 

@@ -35,7 +35,7 @@ pub async fn serve_with_memory(socket: &Path) -> anyhow::Result<(RpcThread, Rehe
     let config = NetConfig { name: "rehearsal".to_owned(), offered, ..NetConfig::local(SecretKey::generate()) };
     let (net, _) = Net::start(config).await?;
     let database = Database::in_memory(net.peer_id()).await;
-    let contacts = Contacts::start(net.clone(), None, database.clone(), watch::channel(false).1).await?;
+    let contacts = Contacts::start(net.clone(), None, database.clone(), watch::channel(false).1, None).await?;
     let (calls, rehearsal) = Rehearsal::start(CallLog::new(database.clone(), contacts.people()));
     let media = Media::start(media).await;
     let services =

@@ -96,6 +96,25 @@ fn who_is_away_is_away_after_a_restart_until_that_is_changed() -> Result<()> {
 }
 
 #[test]
+fn a_stranger_that_may_not_ring_becomes_a_request_is_told_so_and_rings_once_it_is_accepted() -> Result<()> {
+    let (ada, ben) = (Daemon::start("ada", &["--calls-from-strangers", "request"])?, Daemon::start("ben", &[])?);
+    let ticket = ada.ticket()?;
+    let mut call = ben.spawn(&[&["call", &ticket][..], &SOUND].concat())?;
+    let end = ended(&mut call)?;
+    assert_eq!(end["reason"], "declined", "{end}");
+    ensure!(end["advice"].as_str().is_some_and(|advice| advice.contains("accept")), "{end}");
+    assert_eq!(call.finish(SOON)?.0, 5);
+    ensure!(call.errors().contains("request"), "{}", call.errors());
+    let request = contact(&ada, &ben.peer, "a request", |row| row["request"] == true)?;
+    assert_eq!((&request["name"], &request["text"]), (&"ben".into(), &"tried to call you".into()), "{request}");
+    ada.ask(&["contacts", "accept", "ben", "--name", "Ben"])?;
+    let _answer = ada.spawn(&["answer", "--from", "Ben", "--wait", "20", "--audio", "test"])?;
+    let mut call = ben.spawn(&[&["call", &ticket][..], &SOUND, &["--for", "1"]].concat())?;
+    assert_eq!(ended(&mut call)?["reason"], "local");
+    Ok(())
+}
+
+#[test]
 fn a_ticket_in_a_picture_adds_a_contact() -> Result<()> {
     let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
     let dir = tempfile::tempdir()?;

@@ -325,6 +325,9 @@ impl Call {
             Signal::HangUp { reason } if reason == super::UNKNOWN_CALL => {
                 self.end(endings::forgotten(self.stage()), now, actions);
             }
+            Signal::HangUp { reason } if reason == super::NOTED_AS_REQUEST && self.has_offered() => {
+                self.end(endings::noted(), now, actions);
+            }
             Signal::HangUp { .. } => self.end(Ending::by(EndReason::Remote), now, actions),
             Signal::Failed(text) => self.end(endings::peer_failed(self.stage(), &text), now, actions),
             Signal::Media(media) => self.handle_media_state(media, actions),

@@ -263,6 +263,7 @@ impl World {
             | Action::Switch { .. }
             | Action::Stage { .. }
             | Action::TurnedAway { .. }
+            | Action::Noted { .. }
             | Action::Changed { .. } => {}
         }
     }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::calls::ports::{Engine, MediaSession, Network, PeerFacts};
 use crate::calls::{CallHandle, CallPolicy, Calls};
+use crate::contacts::Knock;
 use crate::media::{Candidate, CandidateKind, ClockOffset, MediaListeners, SessionEvent, SessionSpec, TransportParams};
 use crate::net::{Incoming, Stream};
 
@@ -54,8 +55,10 @@ impl Exchange {
         let engine = FakeEngine::default();
         let people = watch::Sender::default();
         let database = Database::in_memory(net.me).now_or_never().expect("memory is there at once");
-        let calls = Calls::start_with(net.clone(), incoming, engine.clone(), policy, people.subscribe(), database);
-        Node { net, engine, calls, people }
+        let (knocks, knocked) = mpsc::channel(8);
+        let calls =
+            Calls::start_with(net.clone(), incoming, engine.clone(), policy, people.subscribe(), knocks, database);
+        Node { net, engine, calls, people, knocked: tokio::sync::Mutex::new(knocked) }
     }
 }
 
@@ -64,6 +67,7 @@ pub struct Node {
     pub engine: FakeEngine,
     pub calls: Calls,
     pub people: watch::Sender<Arc<People>>,
+    knocked: tokio::sync::Mutex<mpsc::Receiver<Knock>>,
 }
 
 impl Node {
@@ -86,6 +90,12 @@ impl Node {
             mutual: true,
         };
         self.people.send_replace(Arc::new(People { contacts: vec![contact], ..People::default() }));
+    }
+
+    /// A stranger that was not let ring.
+    pub async fn knock(&self) -> Knock {
+        let knock = async { self.knocked.lock().await.recv().await };
+        tokio::time::timeout(DEADLINE, knock).await.expect("somebody knocks").expect("the calls go on")
     }
 
     pub fn target(&self) -> Target {
