@@ -23,9 +23,18 @@ type Write = Box<dyn FnOnce(&mut Store) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Read = Box<dyn FnOnce(&Store) + Send>;
 
+/// What a power cut may take back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Safety {
+    /// Nothing that was answered.
+    Flushed,
+    /// It comes again by itself, so nobody waits for the disk; after a kill it is there all the same.
+    ComesAgain,
+}
+
 /// For the writer; the reader's are `Question`s.
 enum Job {
-    Write(Write),
+    Write(Write, Safety),
     Close(oneshot::Sender<()>),
 }
 
@@ -99,6 +108,22 @@ impl Database {
         &self,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
+        self.change(f, Safety::Flushed).await
+    }
+
+    /// For what is learnt again by itself: returns when everybody sees it; the disk is not waited for, and only a power cut takes it back.
+    pub async fn note<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.change(f, Safety::ComesAgain).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+        safety: Safety,
+    ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         let job: Write = Box::new(move |store| {
             let result = store.atomically(f);
@@ -108,7 +133,7 @@ impl Database {
                 answer.send(result.and_then(|value| committed.map(|()| value))).ok();
             })
         });
-        self.writes.send(Job::Write(job)).await.map_err(|_| StoreError::Closed)?;
+        self.writes.send(Job::Write(job, safety)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| lost())?.map_err(Failure::from)
     }
 
@@ -186,9 +211,15 @@ fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, teller: &Teller) 
         let Some(first) = jobs.blocking_recv() else { break };
         let mut batch = Vec::new();
         let mut next = Some(first);
+        let mut safety = Safety::ComesAgain;
         while let Some(job) = next {
             match job {
-                Job::Write(write) => batch.push(write),
+                Job::Write(write, needs) => {
+                    batch.push(write);
+                    if needs == Safety::Flushed {
+                        safety = needs;
+                    }
+                }
                 Job::Close(done) => {
                     closing = Some(done);
                     break;
@@ -196,7 +227,10 @@ fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, teller: &Teller) 
             }
             next = if batch.len() < MAX_BATCH { jobs.try_recv().ok() } else { None };
         }
-        write_batch(&mut store, batch);
+        match safety {
+            Safety::Flushed => write_batch(&mut store, batch),
+            Safety::ComesAgain => unflushed(&mut store, |store| write_batch(store, batch)),
+        }
         tell(&store, teller);
         idle(&mut store, &jobs, teller);
     }
@@ -209,6 +243,18 @@ fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, teller: &Teller) 
     if let Some(done) = closing {
         done.send(()).ok();
     }
+}
+
+/// Runs `f` without waiting for the disk. What it commits is flushed with the next transaction that is.
+fn unflushed(store: &mut Store, f: impl FnOnce(&mut Store)) {
+    let set = |store: &Store, flushes: bool| {
+        if let Err(error) = store.set_flushes(flushes) {
+            tracing::error!(%error, "cannot say how the database is written");
+        }
+    };
+    set(store, false);
+    f(store);
+    set(store, true);
 }
 
 /// What has become certain, to those who wait.
