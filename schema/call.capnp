@@ -173,6 +173,59 @@ struct DialOptions @0xb7c1f0a2d3e4006d {
   microphone @2 :Switch;
   # `off` starts muted; unspecified is on.
   camera @3 :Switch;
+  log @4 :Switch;
+  # `off`: the call is not written into the log, as a trial with an echo node is not. Read by `dial` only.
+}
+
+struct CallRecord @0xb7c1f0a2d3e40074 {
+  # A call that is over, as the log keeps it. A missed one is `incoming`, not `answered`, and ended otherwise than by `local`
+  # (that is one that was declined here).
+  position @0 :UInt64;
+  # Rises with each call that ends; pages are cut by it.
+  id @1 :Text;
+  # Chosen by whoever called: not unique for certain.
+  peerId @2 :Text;
+  # Empty: nobody was found at `target`.
+  peerName @3 :Text;
+  # The contact's name as it is now, or else what the peer called itself. Empty: not known.
+  target @4 :Text;
+  # The address that was dialed, where there is no `peerId`.
+  direction @5 :Direction;
+  kind @6 :CallKind;
+  startedUnixMs @7 :Int64;
+  # When it was placed or first rang.
+  endedUnixMs @8 :Int64;
+  answered @9 :Bool;
+  # By a person or by the policy.
+  durationSeconds @10 :Float64;
+  # Of being active; 0: it never was.
+  reason @11 :EndReason;
+  failedStage @12 :Stage;
+  detail @13 :Text;
+  # What happened, in a sentence; empty when a person ended it.
+  quality :union {
+    none @14 :Void;
+    # Media was never connected.
+    stats @15 :CallStats;
+    # The last figures.
+  }
+}
+
+struct CallRecordsOutcome @0xb7c1f0a2d3e40075 {
+  union {
+    unspecified @0 :Void;
+    records @1 :List(CallRecord);
+    failed @2 :Types.Failure;
+  }
+}
+
+struct ClearedOutcome @0xb7c1f0a2d3e40076 {
+  union {
+    unspecified @0 :Void;
+    removed @1 :UInt64;
+    # So many rows.
+    failed @2 :Types.Failure;
+  }
 }
 
 interface Calls @0xb7c1f0a2d3e4006e {
@@ -187,6 +240,27 @@ interface Calls @0xb7c1f0a2d3e4006e {
 
   get @3 (id :Text) -> (call :Call);
   # Throws `failed` when there is no such call.
+
+  log @4 (target :Text, text :Text, before :UInt64, beforeUnixMs :Int64, limit :UInt32) -> (outcome :CallRecordsOutcome);
+  # Calls that are over, also those of earlier runs of the daemon, the newest first: at most `limit` (at most 500; 0: 500) of
+  # those before that position (0: from the newest) that began before that time (0: any). With a `target`, as in Peers.connect,
+  # only those with that peer; with a `text` only those in whose peer's name, id or address all its words are. Fewer where an
+  # answer would grow too large: only an empty answer is the end. The log keeps the newest 10,000, and of a peer with whom
+  # messages are kept for some days only (Chat.setRetention) no older calls than that.
+
+  watchLog @5 (observer :CallLogObserver) -> (handle :Types.Handle);
+  # The newest of the log now and each time that rows have come or gone; a slow observer misses states in between, never the newest.
+
+  forgetCall @6 (id :Text) -> (outcome :Types.Outcome);
+  # Takes it out of the log, here only. Failure `notFound`: it is not there.
+
+  clearLog @7 (target :Text) -> (outcome :ClearedOutcome);
+  # Takes all calls with that peer out of the log, here only. An empty target: all there are.
+}
+
+interface CallLogObserver @0xb7c1f0a2d3e40077 {
+  changed @0 (newest :List(CallRecord)) -> ();
+  # 100 at most. Whoever shows more asks for it again: rows may have gone anywhere.
 }
 
 interface CallsObserver @0xb7c1f0a2d3e4006f {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chat::Before;
 use crate::ids::{CallId, PeerId};
 use crate::media::VideoFormat;
 use crate::node::Path;
@@ -138,11 +139,13 @@ pub struct CallOptions {
     pub encoder: EncoderChoice,
     pub microphone: Switch,
     pub camera: Switch,
+    /// Placing: whether the call is written into the log. A trial is not.
+    pub log: Switch,
 }
 
 impl Default for CallOptions {
     fn default() -> Self {
-        Self { kind: None, encoder: EncoderChoice::Auto, microphone: Switch::On, camera: Switch::On }
+        Self { kind: None, encoder: EncoderChoice::Auto, microphone: Switch::On, camera: Switch::On, log: Switch::On }
     }
 }
 
@@ -188,7 +191,8 @@ pub struct SizeSeconds {
 
 /// Figures of a call since it became active; the names are part of the promise in the command line's JSON.
 /// Shares are fractions from 0 to 1, delays are one way in milliseconds.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CallStats {
     pub duration_s: f64,
     pub path: Option<Path>,
@@ -230,4 +234,63 @@ pub struct CallStats {
     pub encoder: String,
     pub encode_ms_p95: f64,
     pub sizes: Vec<SizeSeconds>,
+}
+
+/// Calls in one answer of the log.
+pub const MAX_LOG_PAGE: u32 = 500;
+/// Calls in one report to whoever watches the log.
+pub const MAX_LOG_NEWEST: u32 = 100;
+
+/// A call that is over, as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CallRecord {
+    /// Rises with each call that ends; pages of the log are cut by it.
+    pub position: u64,
+    pub id: CallId,
+    /// `None`: nobody was found at `target`.
+    pub peer: Option<PeerId>,
+    /// The contact's name as it is now, or else what the peer called itself; empty: not known.
+    pub peer_name: String,
+    /// The address that was dialed, where there is no peer.
+    pub target: String,
+    pub direction: Direction,
+    pub kind: CallKind,
+    /// When it was placed or first rang.
+    pub started_unix_ms: i64,
+    pub ended_unix_ms: i64,
+    /// By a person or by the policy.
+    pub answered: bool,
+    /// Of being active; 0: it never was.
+    pub duration_s: f64,
+    pub reason: EndReason,
+    pub failed_stage: Option<Stage>,
+    /// What happened, in a sentence; empty when a person ended it.
+    pub detail: String,
+    /// The last figures; `None`: media was never connected.
+    pub stats: Option<CallStats>,
+}
+
+impl CallRecord {
+    /// Somebody called, and nobody here answered or declined.
+    pub fn is_missed(&self) -> bool {
+        self.direction == Direction::Incoming && !self.answered && self.reason != EndReason::Local
+    }
+
+    /// What to dial to call the same one again.
+    pub fn again(&self) -> Option<String> {
+        let address = (!self.target.is_empty()).then(|| self.target.clone());
+        self.peer.map(|peer| peer.to_string()).or(address)
+    }
+}
+
+/// Which calls of the log are wanted. By default all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Only those with this peer, as a user names it; empty: with anybody.
+    pub target: String,
+    /// Only those in whose peer's name, id or address all these words are.
+    pub text: String,
+    pub before: Before,
+    /// 0: as many as fit an answer.
+    pub limit: u32,
 }

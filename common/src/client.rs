@@ -12,6 +12,7 @@ mod diagnostics;
 mod feed;
 mod files;
 mod link;
+mod log;
 mod media;
 mod recent;
 mod services;

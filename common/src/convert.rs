@@ -18,7 +18,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::types_capnp::{self, failure, outcome};
 
 pub use call::{
-    read_call_info, read_options, read_stage, read_stats, write_call_info, write_options, write_stage, write_stats,
+    read_call_id, read_call_info, read_options, read_record, read_records, read_stage, read_stats, write_call_info,
+    write_options, write_record, write_records, write_stage, write_stats,
 };
 pub use chat::{
     read_conversation, read_conversations, read_draft, read_group_change, read_message, read_message_id, read_messages,

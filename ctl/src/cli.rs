@@ -1,5 +1,6 @@
 //! What can be typed: nouns, verbs and flags. The names are a promise; wrong usage ends with exit code 2 (clap's own).
 
+mod calls;
 mod chat;
 mod contacts;
 mod files;
@@ -14,6 +15,7 @@ use kith_common::media::Size;
 
 use crate::session::source::{AudioSource, VideoSource};
 
+pub use calls::{CallsArguments, CallsVerb, LogArguments};
 pub use chat::{ChatArguments, ChatVerb, GroupVerb};
 pub use contacts::{Backup, ContactsArguments, ContactsVerb, IdArguments, IdVerb};
 pub use files::{AddArguments, FilesArguments, FilesVerb, GetArguments, Saving, Scope, SettingsArguments};
@@ -57,8 +59,8 @@ pub enum Command {
     Call(CallArguments),
     /// Take the next incoming call
     Answer(AnswerArguments),
-    /// The calls that go on, and the last few that ended
-    Calls,
+    /// The calls that go on, and the last few that ended; `log`: all that are over
+    Calls(CallsArguments),
     /// End a call for both sides
     Hangup(Which),
     /// Refuse an incoming call
@@ -383,12 +385,15 @@ mod tests {
             "services port video 9997",
             "services port video 0",
             "id qr",
+            "id qr --to me.png",
             "id export me.kith",
             "id import me.kith --data-dir new --config new.toml",
             "contacts",
             "contacts list",
             "contacts --watch",
             "contacts add kith:abc --name ada --message hello",
+            "contacts add ada.png --name ada",
+            "contacts add --qr ada --name ada",
             "contacts remove ada",
             "contacts rename ada Ada",
             "contacts note ada met-in-Oslo",
@@ -454,6 +459,11 @@ mod tests {
             "answer",
             "answer --from ada --video test --audio none --wait 20",
             "calls",
+            "calls log",
+            "calls log --peer ada --search love --missed --limit 500 --before 2026-03-01",
+            "calls log --clear",
+            "calls log --clear --peer ada --yes",
+            "calls log --forget 00ff",
             "hangup",
             "hangup 00ff",
             "decline",
@@ -497,8 +507,15 @@ mod tests {
             "contacts trust ada sometimes",
             "contacts trust ada always --for everything",
             "contacts --watch requests",
+            "contacts add",
+            "contacts add ada --qr ada.png",
             "chat send ada",
             "chat edit nonsense hi",
+            "calls log --limit 0",
+            "calls log --before yesterday",
+            "calls log --yes",
+            "calls log --clear --search ada",
+            "calls log --clear --forget 00ff",
             "chat history ada --limit 0",
             "chat history ada --before yesterday",
             "chat search hello --limit many",

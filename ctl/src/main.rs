@@ -79,7 +79,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Stop> {
         Command::Files(arguments) => noun::files::run(&client, arguments, output).await,
         Command::Call(arguments) => noun::call::call(&client, arguments, output).await,
         Command::Answer(arguments) => noun::call::answer(&client, arguments, output).await,
-        Command::Calls => noun::calls::list(&client, output).await,
+        Command::Calls(arguments) => noun::calls::run(&client, arguments, output).await,
         Command::Hangup(which) => noun::calls::hang_up(&client, which, output).await,
         Command::Decline(which) => noun::calls::decline(&client, which, output).await,
         Command::Mute(switch) => noun::calls::mute(&client, switch, output).await,

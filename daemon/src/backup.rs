@@ -1,5 +1,5 @@
-//! Backup and move of a node: its identity key, its contacts and its settings in one file, sealed with a passphrase.
-//! Messages stay where they are; connections and their addresses are found again.
+//! Backup and move of a node: its identity key, its contacts, the groups that it is in and its settings in one file, sealed
+//! with a passphrase. Messages stay where they are; connections and their addresses are found again.
 //!
 //! ```text
 //! kithd [--data-dir DIR] [--config FILE] --export-identity FILE
@@ -11,8 +11,8 @@
 //! 1 and the reason on standard error. The lines are
 //!
 //! ```text
-//! exported peer=12D3Koo… contacts=7 file=FILE
-//! imported peer=12D3Koo… contacts=7 data=DIR
+//! exported peer=12D3Koo… contacts=7 groups=2 file=FILE
+//! imported peer=12D3Koo… contacts=7 groups=2 data=DIR
 //! ```
 //!
 //! Exporting may be done while the daemon runs, and never overwrites a file. Importing wants a data directory that is
@@ -141,17 +141,19 @@ pub struct Done {
     pub errand: Errand,
     pub peer: PeerId,
     pub contacts: usize,
+    pub groups: usize,
     /// Of an import.
     pub data_dir: PathBuf,
 }
 
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { errand, peer, contacts, data_dir } = self;
-        match errand {
-            Errand::Export(file) => write!(f, "exported peer={peer} contacts={contacts} file={}", file.display()),
-            Errand::Import(_) => write!(f, "imported peer={peer} contacts={contacts} data={}", data_dir.display()),
-        }
+        let Self { errand, peer, contacts, groups, data_dir } = self;
+        let (done, place) = match errand {
+            Errand::Export(file) => ("exported", format!("file={}", file.display())),
+            Errand::Import(_) => ("imported", format!("data={}", data_dir.display())),
+        };
+        write!(f, "{done} peer={peer} contacts={contacts} groups={groups} {place}")
     }
 }
 
@@ -168,14 +170,14 @@ pub async fn export(
     if let Some(repair) = repair {
         tracing::error!("{}", repair.sentence());
     }
-    let contacts = database.read(|store| store.contacts()).await;
+    let known = database.read(|store| Ok((store.contacts()?, store.group_rows()?))).await;
     database.close().await;
-    let contacts = contacts?;
-    let count = contacts.len();
-    let content = Content::new(&key, unix_ms(), contacts, content::files(data_dir)?, content::settings(config_file)?);
+    let known = known?;
+    let (contacts, groups) = (known.0.len(), known.1.len());
+    let content = Content::new(&key, unix_ms(), known, content::files(data_dir)?, content::settings(config_file)?);
     file::write_new(file, &file::seal(&content.to_json(file)?, passphrase)?)?;
-    let data_dir = data_dir.to_owned();
-    Ok(Done { errand: Errand::Export(file.to_owned()), peer: key.peer_id(), contacts: count, data_dir })
+    let (errand, data_dir) = (Errand::Export(file.to_owned()), data_dir.to_owned());
+    Ok(Done { errand, peer: key.peer_id(), contacts, groups, data_dir })
 }
 
 /// Makes an empty data directory the home of the identity in that file. If anything fails, the directory is as empty as
@@ -198,21 +200,30 @@ pub async fn import(
             let _ = std::fs::remove_file(folder.join(name));
         }
     }
-    let contacts = done?;
+    let (contacts, groups) = done?;
     let errand = Errand::Import(file.to_owned());
-    Ok(Done { errand, peer: key.peer_id(), contacts, data_dir: folder.to_owned() })
+    Ok(Done { errand, peer: key.peer_id(), contacts, groups, data_dir: folder.to_owned() })
 }
 
-/// The key last: without it there is no identity.
-async fn fill(folder: &Path, config_file: &Path, content: &Content, key: &SecretKey) -> Result<usize, BackupError> {
-    let contacts = content.contacts();
-    let count = contacts.len();
+/// How many contacts and groups. The key last: without it there is no identity.
+async fn fill(
+    folder: &Path,
+    config_file: &Path,
+    content: &Content,
+    key: &SecretKey,
+) -> Result<(usize, usize), BackupError> {
+    let (contacts, groups) = (content.contacts(), content.groups.clone());
+    let counts = (contacts.len(), groups.len());
     let (database, _) = Database::open(folder, key.peer_id()).await?;
-    let written = database.write(move |store| contacts.iter().try_for_each(|contact| store.put_contact(contact))).await;
+    let written = database.write(move |store| {
+        contacts.iter().try_for_each(|contact| store.put_contact(contact))?;
+        groups.iter().try_for_each(|group| store.put_group(group, unix_ms()))
+    });
+    let written = written.await;
     database.close().await;
     written?;
     content.write_files(folder)?;
     key.create(&net::key_file(folder))?;
     content.write_settings(config_file)?;
-    Ok(count)
+    Ok(counts)
 }

@@ -20,7 +20,7 @@ use kith_core::listener::TakenPort;
 use serde::Deserialize;
 
 use crate::backup::Errand;
-use crate::calls::AutoAnswer;
+use crate::calls::{AutoAnswer, Strangers};
 use crate::diagnostics::BandwidthTest;
 use crate::media::{AUDIO_PORT, Impairment, VIDEO_PORT};
 use crate::net::{DhtMode, Limits, Multiaddr, Toggle};
@@ -84,6 +84,9 @@ struct Flags {
     /// Whose calls are accepted without asking: never, contacts or always [default: never]
     #[arg(long, env = "KITH_AUTO_ANSWER", value_name = "WHOSE")]
     auto_answer: Option<AutoAnswer>,
+    /// What becomes of calls of those who are no contacts: ring, a few times an hour, or request [default: ring]
+    #[arg(long, env = "KITH_CALLS_FROM_STRANGERS", value_name = "WHAT")]
+    calls_from_strangers: Option<Strangers>,
     /// Answer every call and send back what arrives
     #[arg(long, env = "KITH_ECHO", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
@@ -100,8 +103,8 @@ struct Flags {
     /// What is logged, e.g. warn,kithd=debug
     #[arg(long, env = "KITH_LOG", value_name = "FILTER")]
     log: Option<String>,
-    /// Write the identity, the contacts and the settings to FILE, sealed with a passphrase, and end. The passphrase is in
-    /// $KITH_PASSPHRASE or the first line of standard input
+    /// Write the identity, the contacts, the groups and the settings to FILE, sealed with a passphrase, and end. The passphrase
+    /// is in $KITH_PASSPHRASE or the first line of standard input
     #[arg(long, value_name = "FILE", conflicts_with = "import_identity")]
     export_identity: Option<PathBuf>,
     /// Make a new data directory from such a FILE, and end. Afterwards no other machine may use that identity
@@ -132,6 +135,7 @@ struct File {
     relay: Option<bool>,
     name: Option<String>,
     auto_answer: Option<String>,
+    calls_from_strangers: Option<String>,
     echo: Option<bool>,
     bandwidth_test: Option<String>,
     encoder: Option<String>,
@@ -156,6 +160,7 @@ const KEYS: [&str; 20] = [
     "relay",
     "name",
     "auto_answer",
+    "calls_from_strangers",
     "echo",
     "bandwidth_test",
     "encoder",
@@ -184,6 +189,7 @@ pub struct Config {
     pub relay: Toggle,
     pub name: String,
     pub auto_answer: AutoAnswer,
+    pub calls_from_strangers: Strangers,
     pub echo: Toggle,
     pub bandwidth_test: BandwidthTest,
     pub encoder: EncoderChoice,
@@ -263,6 +269,8 @@ impl Config {
             relay: on(flags.relay, file.relay),
             name,
             auto_answer: key("auto_answer").choose(flags.auto_answer, file.auto_answer)?,
+            calls_from_strangers: key("calls_from_strangers")
+                .choose(flags.calls_from_strangers, file.calls_from_strangers)?,
             echo: on(flags.echo, file.echo),
             bandwidth_test: key("bandwidth_test").choose(flags.bandwidth_test, file.bandwidth_test)?,
             encoder: key("encoder").choose(flags.encoder, file.encoder)?,
@@ -451,6 +459,7 @@ mod tests {
             ("node_port = 70000", "node_port"),
             ("bootstrap = [\"nowhere\"]", "bootstrap"),
             ("auto_answer = \"perhaps\"", "auto_answer"),
+            ("calls_from_strangers = \"never\"", "calls_from_strangers"),
             ("taken_port = \"steal\"", "taken_port"),
             ("bandwidth_test = \"sometimes\"", "bandwidth_test"),
             ("name = \"\"", "name"),
@@ -465,7 +474,7 @@ mod tests {
     fn all_keys_are_known() {
         let file = "data_dir = \"/x\"\nsocket = \"/x\"\nbind = \"127.0.0.1\"\nnode_port = 1\nvideo_port = 1\n\
                     audio_port = 1\ntaken_port = \"auto\"\nbootstrap = []\nmdns = true\nupnp = true\ndht = \"auto\"\nrelay = true\nname = \"x\"\n\
-                    auto_answer = \"never\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\ndownloads = \"/x\"\nlog = \"info\"\nlimits = {}";
+                    auto_answer = \"never\"\ncalls_from_strangers = \"ring\"\necho = true\nbandwidth_test = \"lan\"\nencoder = \"auto\"\ndownloads = \"/x\"\nlog = \"info\"\nlimits = {}";
         assert_eq!(file.lines().count(), KEYS.len());
         load(file, &[]).expect("every key is one");
     }

@@ -9,13 +9,13 @@ use anyhow::Context as _;
 use kith_common::call::CallState;
 use kith_store::Database;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use crate::calls::{CallPolicy, Calls, Echo};
 use crate::chat::{Chat, ChatParts, Seal};
 use crate::config::Config;
-use crate::contacts::Contacts;
+use crate::contacts::{Contacts, KNOCKS};
 use crate::data_dir::DataDir;
 use crate::diagnostics::{Diagnostics, DiagnosticsConfig};
 use crate::files::{Files, FilesParts};
@@ -118,8 +118,9 @@ impl Node {
         media.set_reflectors(reflectors(&net));
         let measurements = incoming.measurements.take();
         let (calling, in_call) = watch::channel(false);
-        let contacts =
-            Contacts::start(net.clone(), incoming.contacts.take(), database.clone(), in_call.clone()).await?;
+        let (knocks, knocked) = mpsc::channel(KNOCKS);
+        let streams = incoming.contacts.take();
+        let contacts = Contacts::start(net.clone(), streams, database.clone(), in_call.clone(), Some(knocked)).await?;
         let seal = Seal::start(net.peer_id(), &identity, database.clone(), contacts.people()).await?;
         drop(identity);
         let chat = Chat::start(
@@ -146,7 +147,9 @@ impl Node {
             },
         )
         .await?;
-        let calls = Calls::start(net.clone(), incoming, media.clone(), policy(config), contacts.people());
+        let people = contacts.people();
+        let calls =
+            Calls::start(net.clone(), incoming, media.clone(), policy(config), people, knocks, database.clone());
         tokio::spawn(tell_of_calls(calls.clone(), calling));
         let carried = Carried { chat: chat_service, files: files_service };
         let services = Services::start(net.clone(), media.clone(), settings, offers, carried);
@@ -234,7 +237,7 @@ fn policy(config: &Config) -> CallPolicy {
         Toggle::On => CallPolicy::echo(),
         Toggle::Off => CallPolicy { auto_answer: config.auto_answer, echo: Echo::Off, ..CallPolicy::default() },
     };
-    CallPolicy { encoder: config.encoder, ..base }
+    CallPolicy { encoder: config.encoder, strangers: config.calls_from_strangers, ..base }
 }
 
 /// What a signal asks for.

@@ -28,7 +28,9 @@ use crate::capture::{Hardware, Notice, Studio};
 use crate::link::{Command, Commander, Event, Test};
 use crate::notify::Notifier;
 use crate::playback::{Playback, Ring};
-use crate::screen::{call, chat, diagnostics, ended, files, home, incoming, network, services, sidebar};
+use crate::screen::{
+    call, chat, diagnostics, ended, files, home, incoming, network, recent, services, sidebar,
+};
 use crate::session::Memory;
 use crate::theme;
 use crate::widget::video::{Bell, Role, VideoSlot};
@@ -50,6 +52,7 @@ pub enum Message {
     Tick,
     Sidebar(sidebar::Message),
     Home(home::Message),
+    Recent(recent::Message),
     Call(call::Message),
     Chat(chat::Message),
     Files(files::Message),
@@ -81,6 +84,7 @@ pub struct App {
     commander: Commander,
     pub sidebar: sidebar::Sidebar,
     pub home: home::Home,
+    pub recent: recent::Recent,
     pub screen: Screen,
     /// Where one is when there is no call to show.
     pub place: Place,
@@ -186,6 +190,7 @@ impl App {
             commander: parts.commander,
             sidebar: sidebar::Sidebar::default(),
             home: home::Home::default(),
+            recent: recent::Recent::default(),
             screen: Screen::Home,
             place: Place::Calls,
             chat: chat::Chat::default(),
@@ -292,6 +297,10 @@ impl App {
                         ended::Action::Again { .. } | ended::Action::Close => {}
                     }
                 }
+            }
+            Message::Recent(message) => {
+                let wish = self.recent.update(message);
+                return self.grant(wish);
             }
             Message::Chat(message) => {
                 let wish = self.chat.update(message);

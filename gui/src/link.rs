@@ -5,6 +5,7 @@ mod daemon;
 mod echo;
 mod errand;
 mod files;
+mod log;
 mod run;
 mod talk;
 
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use kith_common::call::{CallInfo, CallOptions, CallStats, Medium, StageReport, Switch};
+use kith_common::call::{CallInfo, CallOptions, CallRecord, CallStats, Medium, StageReport, Switch};
 use kith_common::chat::{Conversation, Message};
 use kith_common::client::{AudioReceiver, AudioSender, VideoReceiver, VideoSender};
 use kith_common::contact::People;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 
 pub use errand::{Errand, Job, News};
 pub use files::{Filing, SHARES};
+pub use log::Log;
 pub use talk::{HITS, PAGE, Span, Talk};
 
 /// A person cannot press more buttons than this before the first is taken up.
@@ -115,6 +117,8 @@ pub enum Event {
     Messages(Vec<Message>),
     /// Transfers and offers, or why the daemon does not tell.
     Files(Result<Arc<FilesState>, Failure>),
+    /// The newest calls that are over, or why the daemon does not tell.
+    CallLog(Result<Vec<CallRecord>, Failure>),
     News(Job, News),
     /// A call is new or has changed.
     Call(CallInfo),
@@ -170,6 +174,7 @@ impl std::fmt::Debug for Event {
             Self::Conversations(_) => "Conversations",
             Self::Messages(_) => "Messages",
             Self::Files(_) => "Files",
+            Self::CallLog(_) => "CallLog",
             Self::News(job, _) => return write!(f, "News({job:?})"),
             Self::Call(info) => return write!(f, "Call({:?}, {:?})", info.id, info.state),
             Self::Stage(call, report) => return write!(f, "Stage({call:?}, {:?})", report.stage),

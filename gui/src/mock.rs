@@ -3,6 +3,7 @@
 //! Half a minute after the start somebody calls.
 
 pub mod files;
+pub mod log;
 pub mod node;
 pub mod talk;
 
@@ -42,6 +43,7 @@ pub fn link(commands: mpsc::Receiver<Command>, remote: VideoSlot) -> BoxStream<'
         node: node::Scripted::default(),
         talks: talk::Talks::default(),
         shelf: files::Shelf::default(),
+        log: log::Calls::default(),
         links: Switch::Off,
         work: JoinSet::new(),
         jobs: BTreeMap::new(),
@@ -143,6 +145,7 @@ struct Script {
     node: node::Scripted,
     talks: talk::Talks,
     shelf: files::Shelf,
+    log: log::Calls,
     /// Whether somebody looks at the links.
     links: Switch,
     /// Errands that take their time.
@@ -166,6 +169,7 @@ impl Script {
         self.tell(Event::People(Ok(self.talks.people.clone()))).await;
         self.tell(Event::Conversations(Ok(self.talks.conversations()))).await;
         self.tell(self.shelf.told()).await;
+        self.tell(self.log.told()).await;
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         let caller = tokio::time::sleep(FIRST_CALL);
         tokio::pin!(caller);
@@ -222,6 +226,14 @@ impl Script {
             }
             return;
         }
+        if let Errand::Log(log) = &errand {
+            let (news, events) = self.log.obey(log);
+            self.tell(Event::News(job, news)).await;
+            for event in events {
+                self.tell(event).await;
+            }
+            return;
+        }
         match self.node.obey(&errand) {
             Some(news) => {
                 self.tell(Event::News(job, news)).await;
@@ -273,13 +285,13 @@ impl Script {
         if info.peer == Some(peer_id(4)) {
             let mut ending = Ending::by(EndReason::Unreachable);
             ending.failed_stage = Some(Stage::Dial);
-            return self.end(info, ending).await;
+            return self.end(info, ending, test).await;
         }
         self.stage(info.id, Stage::Signal, 24_000).await;
         info.state = CallState::Ringing;
         self.tell(Event::Call(info.clone())).await;
         self.stage(info.id, Stage::Ring, 51_000).await;
-        self.talk(info).await;
+        self.talk(info, test).await;
     }
 
     async fn ring(&mut self) {
@@ -289,16 +301,16 @@ impl Script {
             match command {
                 Command::Answer { options, .. } => {
                     let kind = options.kind.unwrap_or(info.kind);
-                    return self.talk(CallInfo { kind, camera: options.camera, ..info }).await;
+                    return self.talk(CallInfo { kind, camera: options.camera, ..info }, Test::No).await;
                 }
-                Command::Decline(_) => return self.end(info, Ending::by(EndReason::Local)).await,
+                Command::Decline(_) => return self.end(info, Ending::by(EndReason::Local), Test::No).await,
                 _ => {}
             }
         }
     }
 
     /// From the answer to the end.
-    async fn talk(&mut self, mut info: CallInfo) {
+    async fn talk(&mut self, mut info: CallInfo, test: Test) {
         info.state = CallState::Connecting;
         self.tell(Event::Call(info.clone())).await;
         for (stage, at) in [(Stage::Accept, 2_210_000), (Stage::Path, 2_259_000), (Stage::FirstPacket, 2_281_000)] {
@@ -325,7 +337,7 @@ impl Script {
                 }
                 command = self.commands.recv() => match command {
                     None => return,
-                    Some(Command::HangUp(_)) => return self.end(info, Ending::by(EndReason::Local)).await,
+                    Some(Command::HangUp(_)) => return self.end(info, Ending::by(EndReason::Local), test).await,
                     Some(Command::SetMicrophone(_, state)) => {
                         info.microphone = state;
                         self.tell(Event::Call(info.clone())).await;
@@ -340,9 +352,15 @@ impl Script {
         }
     }
 
-    async fn end(&self, mut info: CallInfo, ending: Ending) {
+    async fn end(&mut self, mut info: CallInfo, ending: Ending, test: Test) {
+        let active = info.state == CallState::Active;
+        let seconds = if active { (unix_ms() - info.since_unix_ms) as f64 / 1000.0 } else { 0.0 };
+        if test == Test::No {
+            self.log.add(&info, &ending, seconds);
+        }
         info.state = CallState::Ended;
         info.ending = Some(ending);
         self.tell(Event::Call(info)).await;
+        self.tell(self.log.told()).await;
     }
 }

@@ -9,6 +9,7 @@ pub mod files;
 pub mod home;
 pub mod incoming;
 pub mod network;
+pub mod recent;
 pub mod services;
 pub mod sidebar;
 
@@ -30,6 +31,8 @@ pub enum Wish {
     /// What is on the clipboard becomes the target to connect to.
     Paste,
     Call(PeerId, CallKind),
+    /// The same, wherever somebody is to be found.
+    Dial(String, CallKind),
     /// Shows what the way to this peer is like.
     Measure(PeerId),
     All(Vec<Wish>),
@@ -47,4 +50,6 @@ pub enum Wish {
     Choose(What),
     /// A folder, with the desktop's program for it.
     Reveal(PathBuf),
+    /// The ticket in this picture does.
+    ReadPicture(PathBuf),
 }

@@ -1,5 +1,6 @@
 //! What the window says in words: names, figures, and why calls end.
 
+pub mod calls;
 pub mod chat;
 pub mod files;
 pub mod node;

@@ -7,6 +7,8 @@ mod chat;
 mod files;
 #[path = "window/node.rs"]
 mod node;
+#[path = "window/recent.rs"]
+mod recent;
 
 use iced_test::{Error, Simulator};
 use kith::app::{App, Message, Parts, Screen};

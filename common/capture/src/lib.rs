@@ -1,4 +1,5 @@
-//! Cameras, microphones and speakers of this machine: used by the window and by `kithctl`.
+//! Cameras, microphones and speakers of this machine, and pictures with tickets ([`qr`]): used by the window and by
+//! `kithctl`.
 //!
 //! Opening a device never blocks the caller: each device lives on a thread of its own, which reports through the sink
 //! that it was given ([`CameraEvent`], [`MicrophoneEvent`], [`SpeakerEvent`]) that it opened, what it captured, and what
@@ -12,6 +13,7 @@ mod devices;
 mod echo;
 mod error;
 mod microphone;
+pub mod qr;
 mod speaker;
 
 pub use camera::{Camera, CameraEvent};

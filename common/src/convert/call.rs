@@ -1,14 +1,15 @@
 //! Calls: their state, timeline and figures.
 
-use capnp::Error;
+use capnp::{Error, struct_list};
 
 use super::node::peer_id;
 use super::{Enumeration, enumeration, length, read_format, text, write_format};
 use crate::call::{
-    CallInfo, CallKind, CallOptions, CallState, CallStats, Direction, EncoderChoice, EndReason, Ending, Medium,
-    SizeSeconds, Stage, StageReport, Switch, Transport,
+    CallInfo, CallKind, CallOptions, CallRecord, CallState, CallStats, Direction, EncoderChoice, EndReason, Ending,
+    Medium, SizeSeconds, Stage, StageReport, Switch, Transport,
 };
-use crate::call_capnp::{self as wire, call_info, call_stats, dial_options, stage_report};
+use crate::call_capnp::{self as wire, call_info, call_record, call_stats, dial_options, stage_report};
+use crate::ids::CallId;
 use crate::node::Path;
 use crate::peer_capnp;
 
@@ -27,6 +28,7 @@ pub fn write_options(options: &CallOptions, mut to: dial_options::Builder<'_>) {
     to.set_encoder(options.encoder.to_wire());
     to.set_microphone(options.microphone.to_wire());
     to.set_camera(options.camera.to_wire());
+    to.set_log(options.log.to_wire());
 }
 
 pub fn read_options(from: dial_options::Reader<'_>) -> CallOptions {
@@ -35,7 +37,13 @@ pub fn read_options(from: dial_options::Reader<'_>) -> CallOptions {
         encoder: EncoderChoice::from_wire(from.get_encoder()).unwrap_or_default(),
         microphone: Switch::from_wire(from.get_microphone()).unwrap_or_default(),
         camera: Switch::from_wire(from.get_camera()).unwrap_or_default(),
+        log: Switch::from_wire(from.get_log()).unwrap_or_default(),
     }
+}
+
+/// A call's id as a client gives it.
+pub fn read_call_id(from: capnp::text::Reader<'_>) -> capnp::Result<CallId> {
+    from.to_str()?.parse().map_err(|error| Error::failed(format!("{error}")))
 }
 
 pub fn write_call_info(info: &CallInfo, mut to: call_info::Builder<'_>) {
@@ -77,7 +85,7 @@ pub fn read_call_info(from: call_info::Reader<'_>) -> capnp::Result<CallInfo> {
         })
     };
     Ok(CallInfo {
-        id: from.get_id()?.to_str()?.parse().map_err(|error| Error::failed(format!("{error}")))?,
+        id: read_call_id(from.get_id()?)?,
         peer: if peer.is_empty() { None } else { Some(peer_id(peer)?) },
         peer_name: text(from.get_peer_name()?)?,
         direction: Direction::required(from.get_direction(), "the direction of a call")?,
@@ -198,4 +206,60 @@ pub fn read_stats(from: call_stats::Reader<'_>) -> capnp::Result<CallStats> {
         encode_ms_p95: from.get_encode_ms_p95(),
         sizes: sizes.collect(),
     })
+}
+
+pub fn write_record(record: &CallRecord, mut to: call_record::Builder<'_>) {
+    to.set_position(record.position);
+    to.set_id(record.id.to_string());
+    if let Some(peer) = record.peer {
+        to.set_peer_id(peer.to_string());
+    }
+    to.set_peer_name(record.peer_name.as_str());
+    to.set_target(record.target.as_str());
+    to.set_direction(record.direction.to_wire());
+    to.set_kind(record.kind.to_wire());
+    to.set_started_unix_ms(record.started_unix_ms);
+    to.set_ended_unix_ms(record.ended_unix_ms);
+    to.set_answered(record.answered);
+    to.set_duration_seconds(record.duration_s);
+    to.set_reason(record.reason.to_wire());
+    to.set_failed_stage(record.failed_stage.map_or(wire::Stage::Unspecified, Stage::to_wire));
+    to.set_detail(record.detail.as_str());
+    if let Some(stats) = &record.stats {
+        write_stats(stats, to.init_quality().init_stats());
+    }
+}
+
+pub fn read_record(from: call_record::Reader<'_>) -> capnp::Result<CallRecord> {
+    let peer = from.get_peer_id()?;
+    Ok(CallRecord {
+        position: from.get_position(),
+        id: read_call_id(from.get_id()?)?,
+        peer: if peer.is_empty() { None } else { Some(peer_id(peer)?) },
+        peer_name: text(from.get_peer_name()?)?,
+        target: text(from.get_target()?)?,
+        direction: Direction::required(from.get_direction(), "the direction of a call")?,
+        kind: CallKind::required(from.get_kind(), "the kind of a call")?,
+        started_unix_ms: from.get_started_unix_ms(),
+        ended_unix_ms: from.get_ended_unix_ms(),
+        answered: from.get_answered(),
+        duration_s: from.get_duration_seconds(),
+        reason: EndReason::from_wire(from.get_reason()).unwrap_or(EndReason::Failed),
+        failed_stage: Stage::from_wire(from.get_failed_stage()),
+        detail: text(from.get_detail()?)?,
+        stats: match from.get_quality().which()? {
+            call_record::quality::None(()) => None,
+            call_record::quality::Stats(stats) => Some(read_stats(stats?)?),
+        },
+    })
+}
+
+pub fn write_records(records: &[CallRecord], mut to: struct_list::Builder<'_, call_record::Owned>) {
+    for (index, record) in (0..).zip(records) {
+        write_record(record, to.reborrow().get(index));
+    }
+}
+
+pub fn read_records(from: struct_list::Reader<'_, call_record::Owned>) -> capnp::Result<Vec<CallRecord>> {
+    from.iter().map(read_record).collect()
 }

@@ -75,6 +75,56 @@ fn unknown_figures_stay_unknown() {
 }
 
 #[test]
+fn the_log_of_calls_survives_the_wire() {
+    let stats = CallStats {
+        delay_ms_p95: Some(64.0),
+        path: Some(Path::Direct),
+        sizes: vec![SizeSeconds { width: 640, height: 360, seconds: 3.5 }],
+        ..CallStats::default()
+    };
+    let full = CallRecord {
+        position: 7,
+        id: CallId::from_bytes([5; 16]),
+        peer: Some(PeerId::from_public_key([9; 32])),
+        peer_name: "Ada".into(),
+        target: String::new(),
+        direction: Direction::Outgoing,
+        kind: CallKind::Video,
+        started_unix_ms: 1_764_000_000_000,
+        ended_unix_ms: 1_764_000_009_000,
+        answered: true,
+        duration_s: 8.5,
+        reason: EndReason::Remote,
+        failed_stage: None,
+        detail: String::new(),
+        stats: Some(stats),
+    };
+    let nobody = CallRecord {
+        peer: None,
+        peer_name: String::new(),
+        target: "192.0.2.7:9999".into(),
+        answered: false,
+        duration_s: 0.0,
+        reason: EndReason::Unreachable,
+        failed_stage: Some(Stage::Dial),
+        detail: "Nobody answered there.".into(),
+        stats: None,
+        ..full.clone()
+    };
+    assert_eq!(nobody.again().as_deref(), Some("192.0.2.7:9999"));
+    let missed = CallRecord { direction: Direction::Incoming, reason: EndReason::Timeout, ..nobody.clone() };
+    assert!(missed.is_missed() && !nobody.is_missed() && !full.is_missed());
+    assert!(!CallRecord { reason: EndReason::Local, ..missed.clone() }.is_missed(), "it was declined");
+    let all = [full, nobody, missed];
+    let mut wire = capnp::message::Builder::new_default();
+    let mut list = wire.initn_root::<capnp::struct_list::Builder<'_, call_capnp::call_record::Owned>>(3);
+    write_records(&all, list.reborrow());
+    assert_eq!(read_records(list.into_reader()).expect("it was just written"), all);
+    let mut wire = capnp::message::Builder::new_default();
+    assert!(read_record(wire.init_root::<call_capnp::call_record::Builder<'_>>().into_reader()).is_err());
+}
+
+#[test]
 fn a_picture_that_does_not_fit_its_description_is_refused() {
     let size = Size::new(64, 32).expect("even and small");
     let picture = Picture::new(size, MonoTime(3), 4, vec![7; size.i420_bytes()].into()).expect("fits");

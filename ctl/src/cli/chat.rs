@@ -102,7 +102,7 @@ pub enum ChatVerb {
     /// Conversations of several
     #[command(subcommand)]
     Group(GroupVerb),
-    /// Delete messages here once they are so old
+    /// Delete messages, and calls with that person from the log, here once they are so old
     Retention {
         #[command(flatten)]
         place: Place,
@@ -160,7 +160,7 @@ pub enum GroupVerb {
     },
 }
 
-fn before(text: &str) -> Result<Before, String> {
+pub(super) fn before(text: &str) -> Result<Before, String> {
     if let Ok(position) = text.parse() {
         return Ok(Before { position, unix_ms: 0 });
     }

@@ -16,8 +16,12 @@ pub struct IdArguments {
 #[derive(Debug, Subcommand)]
 pub enum IdVerb {
     /// The ticket as a picture for another's camera
-    Qr,
-    /// Seal identity, contacts and settings into a new file, with a passphrase
+    Qr {
+        /// Write it into a new PNG instead, to be sent; `contacts add` reads it
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Seal identity, contacts, groups and settings into a new file, with a passphrase
     Export(Backup),
     /// Make this machine the home of the identity in such a file; only where none is
     Import(Backup),
@@ -51,8 +55,12 @@ pub enum ContactsVerb {
     List,
     /// Add a peer, and ask it for the same as soon as it is reachable
     Add {
-        #[command(flatten)]
-        peer: Peer,
+        /// A name, peer id, ticket (kith:…), multiaddr or IP address, or a picture of a ticket (.png, .jpg)
+        #[arg(value_name = "PEER", required_unless_present = "qr", conflicts_with = "qr")]
+        peer: Option<String>,
+        /// A picture with the QR code of the ticket: a screenshot or a photo, whatever its name ends with
+        #[arg(long, value_name = "PICTURE")]
+        qr: Option<PathBuf>,
         /// What you call it [default: what it calls itself]
         #[arg(long, value_name = "N")]
         name: Option<String>,

@@ -1,11 +1,13 @@
 //! `calls`, `hangup`, `decline`, `mute`, `camera`: the calls of this node, whoever placed them.
 
+mod log;
+
 use kith_common::call::{CallInfo, CallState, Direction};
 use kith_common::client::{Client, ClientCall};
 use kith_common::clock::unix_ms;
 use serde_json::{Value, json};
 
-use crate::cli::{CameraArguments, MuteArguments, OnOff, Which};
+use crate::cli::{CallsArguments, CallsVerb, CameraArguments, MuteArguments, OnOff, Which};
 use crate::output::{Output, cells, name, table};
 use crate::stop::Stop;
 use crate::when::{ago, rfc3339};
@@ -64,7 +66,14 @@ pub fn text(calls: &[CallInfo]) -> String {
     table(&rows)
 }
 
-pub async fn list(client: &Client, output: &Output) -> Result<(), Stop> {
+pub async fn run(client: &Client, arguments: CallsArguments, output: &Output) -> Result<(), Stop> {
+    match arguments.verb {
+        None => list(client, output).await,
+        Some(CallsVerb::Log(arguments)) => log::run(client, arguments, output).await,
+    }
+}
+
+async fn list(client: &Client, output: &Output) -> Result<(), Stop> {
     let calls = client.calls().await?;
     let _gone = calls.iter().try_for_each(|call| output.row(&row(call)));
     let _gone = output.text(&text(&calls));

@@ -1,7 +1,9 @@
 //! `contacts`: the people of this node, the requests of strangers, and what each may do.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use kith_capture::qr;
 use kith_common::client::Client;
 use kith_common::clock::unix_ms;
 use kith_common::contact::{Contact, ContactChange, ContactRequest, People, Presence, Trust};
@@ -27,9 +29,9 @@ pub async fn run(client: &Client, arguments: ContactsArguments, output: &Output)
             let _gone = output.text(&text(&people));
             return Ok(());
         }
-        ContactsVerb::Add { peer, name, message } => {
+        ContactsVerb::Add { peer, qr, name, message } => {
             let (name, message) = (name.unwrap_or_default(), message.unwrap_or_default());
-            let contact = client.add_contact(&peer.peer, &name, &message).await?;
+            let contact = client.add_contact(&newcomer(peer, qr)?, &name, &message).await?;
             let said = added(&contact);
             (contact, said)
         }
@@ -71,6 +73,15 @@ pub async fn run(client: &Client, arguments: ContactsArguments, output: &Output)
     let _gone = output.row(&row(&contact));
     let _gone = output.text(&said);
     Ok(())
+}
+
+/// Who is to be added: as it is typed, or as it stands in a picture.
+fn newcomer(peer: Option<String>, picture: Option<PathBuf>) -> Result<String, Stop> {
+    let peer = peer.unwrap_or_default();
+    match picture.or_else(|| qr::named(&peer)) {
+        Some(picture) => Ok(qr::read(&picture)?),
+        None => Ok(peer),
+    }
 }
 
 /// A contact with the promised fields.

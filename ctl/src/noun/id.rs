@@ -2,6 +2,9 @@
 
 pub mod backup;
 
+use std::path::Path;
+
+use kith_capture::qr;
 use kith_common::client::Client;
 use kith_common::node::Identity;
 use qrcode::render::unicode::Dense1x2;
@@ -19,7 +22,8 @@ const USUAL_COLOURS: &str = "\x1b[0m";
 pub async fn run(client: &Client, arguments: IdArguments, output: &Output) -> Result<(), Stop> {
     let identity = client.identity().await?;
     match arguments.verb {
-        Some(IdVerb::Qr) => picture(&identity, output),
+        Some(IdVerb::Qr { to: Some(path) }) => written(&identity, &path, output),
+        Some(IdVerb::Qr { to: None }) => picture(&identity, output),
         _ => {
             show(&identity, output);
             Ok(())
@@ -48,6 +52,17 @@ fn picture(identity: &Identity, output: &Output) -> Result<(), Stop> {
         let _gone = output.text(&picture);
     }
     let _gone = output.text(&identity.ticket);
+    Ok(())
+}
+
+/// In a file, for those who are not in front of this screen.
+fn written(identity: &Identity, path: &Path, output: &Output) -> Result<(), Stop> {
+    qr::write_new(path, &identity.ticket)?;
+    let _gone = output.row(&json!({ "ticket": identity.ticket, "file": path }));
+    let _gone = output.text(&format!(
+        "{} has your ticket: whoever has it can ask to be your contact, with `kithctl contacts add PICTURE` or the window.",
+        path.display()
+    ));
     Ok(())
 }
 

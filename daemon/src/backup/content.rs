@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kith_common::contact::Trust;
 use kith_common::ids::PeerId;
-use kith_store::ContactRow;
+use kith_store::{ContactRow, GroupRow};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -32,6 +32,9 @@ pub(super) struct Content {
     key: String,
     made_unix_ms: i64,
     contacts: Vec<Person>,
+    /// Not in those of older versions.
+    #[serde(default)]
+    pub groups: Vec<GroupRow>,
     files: BTreeMap<String, String>,
     /// `kithd.toml`; empty: there was none.
     settings: String,
@@ -77,13 +80,14 @@ impl Content {
     pub fn new(
         key: &SecretKey,
         made_unix_ms: i64,
-        contacts: Vec<ContactRow>,
+        (contacts, groups): (Vec<ContactRow>, Vec<GroupRow>),
         files: BTreeMap<String, String>,
         settings: String,
     ) -> Self {
         let bytes = Zeroizing::new(key.to_bytes());
+        let (peer, key) = (key.peer_id(), bs58::encode(&*bytes).into_string());
         let contacts = contacts.into_iter().map(Person::from).collect();
-        Self { peer: key.peer_id(), key: bs58::encode(&*bytes).into_string(), made_unix_ms, contacts, files, settings }
+        Self { peer, key, made_unix_ms, contacts, groups, files, settings }
     }
 
     pub fn to_json(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, BackupError> {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use kith_common::chat::GroupId;
 use kith_common::contact::Trust;
 use kith_store::ContactRow;
 use tempfile::TempDir;
@@ -17,6 +18,7 @@ fn passphrase(text: &str) -> Passphrase {
 }
 
 const GOOD: &str = "correct horse battery staple";
+const GROUP: GroupId = GroupId::from_bytes([7; 16]);
 
 fn contact(n: u8) -> ContactRow {
     ContactRow {
@@ -43,7 +45,10 @@ async fn home() -> (TempDir, SecretKey) {
     let home = folder();
     let key = SecretKey::load_or_create(&net::key_file(home.path())).expect("an own folder");
     let (database, _) = Database::open(home.path(), key.peer_id()).await.expect("an own folder");
-    let put = database.write(|store| [contact(1), contact(2)].iter().try_for_each(|row| store.put_contact(row)));
+    let put = database.write(|store| {
+        [contact(1), contact(2)].iter().try_for_each(|row| store.put_contact(row))?;
+        store.new_group(GROUP, "Walks", &[contact(1).peer, contact(2).peer], 1)
+    });
     put.await.expect("an own folder");
     database.close().await;
     std::fs::write(home.path().join("blocked.jsonl"), "{\"peer\": \"x\"}\n").expect("an own folder");
@@ -52,13 +57,14 @@ async fn home() -> (TempDir, SecretKey) {
 }
 
 #[tokio::test]
-async fn a_node_that_moves_has_its_identity_its_contacts_and_its_settings() {
+async fn a_node_that_moves_has_its_identity_its_contacts_its_groups_and_its_settings() {
     let (old, key) = home().await;
     let (new, elsewhere) = (folder(), folder());
     let file = elsewhere.path().join("ada.backup");
     let done =
         export(old.path(), &old.path().join("kithd.toml"), &file, &passphrase(GOOD)).await.expect("it is sealed");
-    assert_eq!(done.to_string(), format!("exported peer={} contacts=2 file={}", key.peer_id(), file.display()));
+    let line = format!("exported peer={} contacts=2 groups=1 file={}", key.peer_id(), file.display());
+    assert_eq!(done.to_string(), line);
     assert_eq!(std::fs::metadata(&file).expect("written").permissions().mode() & 0o777, 0o600);
     let bytes = std::fs::read(&file).expect("written");
     for secret in [&b"Number"[..], GOOD.as_bytes(), &key.to_bytes()] {
@@ -70,12 +76,16 @@ async fn a_node_that_moves_has_its_identity_its_contacts_and_its_settings() {
     let data = DataDir::take(&new.path().join("data")).expect("free");
     let settings = new.path().join("config/kithd.toml");
     let done = import(&data, &settings, &file, &passphrase(GOOD)).await.expect("it is opened");
-    assert_eq!((done.peer, done.contacts), (key.peer_id(), 2));
+    assert_eq!((done.peer, done.contacts, done.groups), (key.peer_id(), 2, 1));
     let moved = SecretKey::load(&net::key_file(data.path())).expect("written");
     assert_eq!(moved.peer_id(), key.peer_id());
     let (database, repair) = Database::open(data.path(), key.peer_id()).await.expect("written");
     assert_eq!(repair, None);
     assert_eq!(database.read(|store| store.contacts()).await, Ok(vec![contact(1), contact(2)]));
+    let members = vec![contact(1).peer, contact(2).peer];
+    assert_eq!(database.read(|store| store.groups()).await, Ok(vec![(GROUP, members)]));
+    let titles = database.read(|store| store.conversations()).await.expect("it can be read");
+    assert_eq!(titles.iter().map(|group| group.title.as_str()).collect::<Vec<_>>(), ["Walks"]);
     assert_eq!(std::fs::read_to_string(settings).expect("written").trim(), "name = \"Ada\"");
     assert!(data.path().join("blocked.jsonl").exists() && !data.path().join("peers.jsonl").exists());
 
@@ -118,6 +128,23 @@ async fn a_wrong_passphrase_and_every_damage_are_refused_and_leave_nothing_behin
     dear[9..13].copy_from_slice(&(4 * 1024 * 1024_u32).to_be_bytes());
     assert!(matches!(refused(&dear, GOOD).await, BackupError::NoBackup { .. }));
     assert!(!settings.exists());
+}
+
+#[tokio::test]
+async fn a_backup_of_a_version_without_groups_is_taken() {
+    let (old, key) = home().await;
+    let elsewhere = folder();
+    let file = elsewhere.path().join("ada.backup");
+    export(old.path(), &old.path().join("none"), &file, &passphrase(GOOD)).await.expect("it is sealed");
+    let json = file::open(&file, &passphrase(GOOD)).expect("it is opened");
+    let mut content: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+    assert!(content.as_object_mut().expect("an object").remove("groups").is_some());
+    let older = elsewhere.path().join("older.backup");
+    let sealed = file::seal(content.to_string().as_bytes(), &passphrase(GOOD)).expect("it is sealed");
+    file::write_new(&older, &sealed).expect("an own folder");
+    let data = DataDir::take(&elsewhere.path().join("data")).expect("free");
+    let done = import(&data, &elsewhere.path().join("kithd.toml"), &older, &passphrase(GOOD)).await.expect("taken");
+    assert_eq!((done.peer, done.contacts, done.groups), (key.peer_id(), 2, 0));
 }
 
 #[tokio::test]

@@ -20,8 +20,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// All nodes have met the one that they know by then, on a loaded machine.
 const JOIN_WITHIN: Duration = Duration::from_secs(60);
 /// Routing tables fill, and each node's record is with the others; what a node more adds to it on two cores.
-const SETTLE: Duration = Duration::from_secs(10);
-const SETTLE_A_NODE: Duration = Duration::from_millis(50);
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+const SETTLE_A_NODE: Duration = Duration::from_millis(250);
 const LOOKUPS: usize = 100;
 
 #[tokio::main]
@@ -56,8 +56,10 @@ async fn join_and_stay(address: &str, count: usize) -> Result<()> {
 
 async fn measure(count: usize, carrier: Carrier) -> Result<()> {
     anyhow::ensure!(count >= 3, "one to ask, one to find and one more: NODES is at least 3");
+    let before = resident_kib();
     let network = Rehearsal::start(count, carrier).await?;
-    tokio::time::sleep(SETTLE + SETTLE_A_NODE * u32::try_from(count)?).await;
+    let settled = network.settle(SETTLE_WITHIN + SETTLE_A_NODE * u32::try_from(count)?).await;
+    let grown = resident_kib().zip(before).map(|(now, before)| now.saturating_sub(before));
     let mut outcomes = Vec::new();
     for n in 0..LOOKUPS {
         // All over the network, and never the node that is known already.
@@ -65,8 +67,19 @@ async fn measure(count: usize, carrier: Carrier) -> Result<()> {
         let wanted = (via + 1 + n * 13 % (count - 1)) % count;
         outcomes.push(network.look_for(wanted, via).await?);
     }
-    println!("{}", summary(count, &outcomes));
+    let mut line = summary(count, &outcomes);
+    line["settled_after_s"] = settled.after.as_secs_f64().into();
+    line["settled_nodes"] = settled.nodes.into();
+    line["kib_a_node"] = grown.map(|grown| grown as f64 / count as f64).into();
+    println!("{line}");
     Ok(())
+}
+
+/// What this process holds of the machine's memory, as Linux tells: proc_pid_status(5).
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    row.split_whitespace().next()?.parse().ok()
 }
 
 fn summary(count: usize, outcomes: &[Outcome]) -> serde_json::Value {

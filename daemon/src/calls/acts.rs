@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kith_common::call::{CallKind, CallState, Direction, EncoderChoice, EndReason, Medium, StageReport, Switch};
+use kith_common::call::{CallKind, CallRecord, CallState, EncoderChoice, Medium, StageReport, Switch};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::{CallId, PeerId};
 use kith_core::call::{Action, Call, LinkId, Signal, WireRole};
@@ -10,18 +10,20 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::live::{self, Live};
+use super::log::{self, Beside};
 use super::ports::{Engine, MediaSession, Network};
 use super::task::{Event, KEPT_ENDED, Task, forget, now};
 use super::watched::watched;
 use super::wire::{self, Body, Message};
 use super::{Echo, sources};
+use crate::contacts::Knock;
 use crate::media::{Role, SessionSpec};
 
 /// Opening a signalling stream on a connection that stands.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A last word on a stream of its own.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
-/// Last words under way; a node has no more to say at once.
+/// Last words and notes under way; a node has no more to say at once.
 const MAX_LAST_WORDS: usize = 32;
 /// A session that does not close by then is dropped as it is.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,7 +45,9 @@ impl<N: Network, E: Engine> Task<N, E> {
                 Action::CloseLink { link } => drop(self.links.remove(&link)),
                 Action::ConnectMedia { call } => self.connect_media(call),
                 Action::Switch { call, medium, state } => self.switch(call, medium, state),
+                Action::Noted { peer, kind } => self.knock(peer, kind),
                 Action::New { call } => self.enter_incoming(call),
+                Action::TurnedAway { peer, wire, kind } => self.note_turned_away(wire, peer, kind),
                 Action::Stage { call, report } => self.show_stage(call, report),
                 Action::Changed { call } => self.show(call),
                 Action::Ended { call } => self.finish(*call),
@@ -226,20 +230,19 @@ impl<N: Network, E: Engine> Task<N, E> {
             });
         }
         // An incoming call that ends because the person called back hands its media path on.
-        let answered = call.ending.as_ref().is_some_and(|ending| ending.reason == EndReason::Local);
-        if answered
-            && call.direction == Direction::Incoming
+        if call.joined.is_some()
             && let (Some(peer), Some(transport)) = (call.peer, live.remote.take())
         {
             self.offered = Some((peer, call.wire, transport));
         }
         let name = call.peer.map(|peer| self.name_of(peer)).unwrap_or_default();
         let age = live.age;
+        let record = self.record(&call, &mut live, &name);
         live.tasks.clear();
         live.session_tasks.clear();
         let (session, hub, connected) = (live.session.take(), live.hub.clone(), live.beat.is_some());
         let (info, stats) = (live.publish.info.clone(), live.stats_sender());
-        let at = now();
+        let (at, log) = (now(), self.log.clone());
         self.closing.spawn(async move {
             if let Some(session) = session
                 && let Ok(last) = timeout(CLOSE_TIMEOUT, session.close()).await
@@ -249,6 +252,10 @@ impl<N: Network, E: Engine> Task<N, E> {
             }
             hub.close();
             live::show(&info, &call, &name, at);
+            if let Some(record) = record {
+                let figures = stats.borrow().clone();
+                log.keep(CallRecord { stats: figures, ..record }).await;
+            }
         });
         self.ended.push_back((age, live.publish));
         if self.ended.len() > KEPT_ENDED
@@ -256,6 +263,37 @@ impl<N: Network, E: Engine> Task<N, E> {
         {
             forget(&self.directory, age);
         }
+    }
+}
+
+impl<N: Network, E: Engine> Task<N, E> {
+    /// The row of the log for a call that has ended; `None`: it is not for the log, or it goes on as another.
+    fn record(&self, call: &Call, live: &mut Live<E::Session>, name: &str) -> Option<CallRecord> {
+        if live.logged == Switch::Off || call.joined.is_some() {
+            return None;
+        }
+        // A peer that has gone may have said its name before.
+        let shown = if name.is_empty() { live.publish.info.borrow().peer_name.clone() } else { name.to_owned() };
+        let beside = Beside { name: shown, dialed: live.dialed.take(), began_unix_ms: live.began_unix_ms };
+        Some(log::record(call, beside, now()))
+    }
+
+impl<N: Network, E: Engine> Task<N, E> {
+    /// A stranger has called and was not let ring. Requests are limited where they are kept; what does not even get there
+    /// would be dropped there.
+    fn knock(&self, peer: PeerId, kind: CallKind) {
+        tracing::debug!(%peer, "a stranger calls, and does not ring");
+        let _ = self.knocks.try_send(Knock { peer, kind });
+    }
+}
+
+    /// Somebody has called while this node had no time.
+    fn note_turned_away(&mut self, wire: CallId, peer: PeerId, kind: CallKind) {
+        if self.closing.len() >= MAX_LAST_WORDS {
+            return;
+        }
+        let (log, record) = (self.log.clone(), log::turned_away(wire, peer, &self.name_of(peer), kind));
+        self.closing.spawn(async move { log.keep(record).await });
     }
 }
 

@@ -13,11 +13,14 @@ use kith_common::contact::People;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::CallId;
 use kith_common::target::Target;
+use kith_store::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::log::CallLog;
 use super::ports::{Engine, Network};
 use super::task::Task;
-use super::{AutoAnswer, CallPolicy};
+use super::{AutoAnswer, CallPolicy, Strangers};
+use crate::contacts::Knock;
 use crate::media::Media;
 use crate::media::hub::Hub;
 use crate::net::{Incoming, Net};
@@ -33,6 +36,7 @@ pub(super) enum Command {
     HangUp { id: CallId, reply: oneshot::Sender<()> },
     SetSwitch { id: CallId, medium: Medium, state: Switch, reply: oneshot::Sender<()> },
     SetAutoAnswer(AutoAnswer),
+    SetStrangers(Strangers),
     Alive { reply: oneshot::Sender<()> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -73,19 +77,23 @@ pub(super) type Directory = Arc<BTreeMap<u64, CallHandle>>;
 pub struct Calls {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) directory: watch::Receiver<Directory>,
+    pub(super) log: CallLog,
 }
 
 impl Calls {
     /// Starts the task that owns the calls. It runs until [`Calls::shutdown`]. `people`: who the contacts are, what they are
-    /// called and may do.
+    /// called and may do. `knocks`: who hears of strangers that were not let ring. `database`: where calls that are over are
+    /// written.
     pub fn start(
         net: Net,
         incoming: Incoming,
         media: Media,
         policy: CallPolicy,
         people: watch::Receiver<Arc<People>>,
+        knocks: mpsc::Sender<Knock>,
+        database: Database,
     ) -> Self {
-        Self::start_with(net, incoming, media, policy, people)
+        Self::start_with(net, incoming, media, policy, people, knocks, database)
     }
 
     pub(super) fn start_with<N: Network, E: Engine>(
@@ -94,11 +102,20 @@ impl Calls {
         engine: E,
         policy: CallPolicy,
         people: watch::Receiver<Arc<People>>,
+        knocks: mpsc::Sender<Knock>,
+        database: Database,
     ) -> Self {
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let (publish, directory) = watch::channel(Directory::default());
-        tokio::spawn(Task::start(net, incoming, engine, (policy, people), (commands.downgrade(), inbox), publish));
-        Self { commands, directory }
+        let log = CallLog::new(database, people.clone());
+        let known = (policy, people, knocks, log.clone());
+        tokio::spawn(Task::start(net, incoming, engine, known, (commands.downgrade(), inbox), publish));
+        Self { commands, directory, log }
+    }
+
+    /// The calls that are over.
+    pub fn log(&self) -> &CallLog {
+        &self.log
     }
 
     /// Places a call. Returns at once; the handle tells how it goes.
@@ -142,6 +159,11 @@ impl Calls {
     pub async fn set_auto_answer(&self, whose: AutoAnswer) {
         // A daemon that is shutting down answers nobody.
         let _ = self.commands.send(Command::SetAutoAnswer(whose)).await;
+    }
+
+    /// What becomes of the calls of strangers, from the next one on.
+    pub async fn set_strangers(&self, strangers: Strangers) {
+        let _ = self.commands.send(Command::SetStrangers(strangers)).await;
     }
 
     /// Does the task still answer? For the service manager's watchdog.

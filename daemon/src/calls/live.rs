@@ -69,7 +69,13 @@ pub(super) struct Live<S> {
     pub age: u64,
     pub hub: Hub,
     pub publish: Publish,
+    /// To be connected to.
     pub target: Option<Target>,
+    /// The same, for the log, which this call goes into or not.
+    pub dialed: Option<Target>,
+    pub logged: Switch,
+    /// When it was placed or first rang; a machine that sleeps in the meantime counts it.
+    pub began_unix_ms: i64,
     pub session: Option<Arc<S>>,
     /// Counts the sessions opened for this call: what an earlier one reports is not its business any more.
     pub attempt: u64,
@@ -103,6 +109,9 @@ impl<S: MediaSession> Live<S> {
             hub,
             publish,
             target: None,
+            dialed: None,
+            logged: Switch::On,
+            began_unix_ms: unix_ms(),
             session: None,
             attempt: 0,
             remote: None,

@@ -1,7 +1,8 @@
 //! Calls between this node and others: places them, answers them, ends them, and tells clients how they go.
 //!
 //! What to do is decided by [`kith_core::call::CallBook`]; one task here owns it and does what it says: opens signalling
-//! streams and media sessions, carries messages, keeps the clock offset, and publishes every call on watch channels.
+//! streams and media sessions, carries messages, keeps the clock offset, publishes every call on watch channels, and has
+//! each that is over written into the log.
 //! Used by `rpc` and `main`. Never touches packets or codecs (that is `media`) or libp2p (that is `net`).
 
 mod acts;
@@ -9,6 +10,7 @@ mod closed;
 mod handle;
 mod link;
 mod live;
+mod log;
 mod ports;
 #[doc(hidden)]
 pub mod rehearsal;
@@ -21,6 +23,7 @@ mod wire;
 mod tests;
 
 pub use handle::{CallHandle, Calls, CallsFeed};
+pub use log::CallLog;
 
 use kith_common::call::EncoderChoice;
 
@@ -53,6 +56,29 @@ impl std::str::FromStr for AutoAnswer {
 }
 
 /// Whether what arrives is sent back.
+/// What becomes of the calls of those who are no contacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strangers {
+    /// They ring like others, so that a ticket is enough for a first call, but only so often an hour; what is more becomes a
+    /// request.
+    #[default]
+    Ring,
+    /// They never ring: they become requests to be a contact.
+    Request,
+}
+
+impl std::str::FromStr for Strangers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ring" => Ok(Self::Ring),
+            "request" => Ok(Self::Request),
+            other => Err(format!("unknown choice {other:?}: expected ring or request")),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Echo {
     On,
@@ -65,6 +91,7 @@ pub enum Echo {
 pub struct CallPolicy {
     pub auto_answer: AutoAnswer,
     pub echo: Echo,
+    pub strangers: Strangers,
     /// For calls whose options say `auto`.
     pub encoder: EncoderChoice,
     pub max_calls: usize,
@@ -75,6 +102,7 @@ impl Default for CallPolicy {
         Self {
             auto_answer: AutoAnswer::Never,
             echo: Echo::Off,
+            strangers: Strangers::Ring,
             encoder: EncoderChoice::Auto,
             max_calls: DEFAULT_MAX_CALLS,
         }

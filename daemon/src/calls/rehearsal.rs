@@ -14,7 +14,7 @@ use kith_common::media::{Picture, Sound};
 use tokio::sync::{mpsc, watch};
 
 use super::handle::{COMMAND_QUEUE, Command, Directory, Publish, first_info};
-use super::{CallHandle, Calls};
+use super::{CallHandle, CallLog, Calls};
 
 /// One call that does what it is told.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub struct Rehearsal {
 
 impl Rehearsal {
     /// An incoming video call that rings, as the only one of a node. Needs a runtime.
-    pub fn start() -> (Calls, Self) {
+    pub fn start(log: CallLog) -> (Calls, Self) {
         let (commands, mut inbox) = mpsc::channel(COMMAND_QUEUE);
         let info = first_info(CallId::from_bytes(rand::random()), Direction::Incoming, CallKind::Video);
         let (handle, publish) = CallHandle::new(info, commands.clone());
@@ -40,7 +40,7 @@ impl Rehearsal {
                 played.play(command);
             }
         });
-        (Calls { commands, directory }, rehearsal)
+        (Calls { commands, directory, log }, rehearsal)
     }
 
     /// Whoever asked may be gone, which is nothing to a rehearsal.
@@ -65,7 +65,7 @@ impl Rehearsal {
                 let _ = reply.send(());
             }
             Command::Alive { reply } => _ = reply.send(()),
-            Command::Dial { .. } | Command::SetAutoAnswer(_) => {}
+            Command::Dial { .. } | Command::SetAutoAnswer(_) | Command::SetStrangers(_) => {}
         }
     }
 

@@ -21,9 +21,11 @@ use tokio::time::{sleep_until, timeout};
 use super::handle::{CallHandle, Command, Directory, Publish, first_info};
 use super::link::{self, Link};
 use super::live::Live;
+use super::log::CallLog;
 use super::ports::{Engine, MediaSession, Network};
 use super::wire::{Body, Message};
-use super::{AutoAnswer, CallPolicy, Echo};
+use super::{AutoAnswer, CallPolicy, Echo, Strangers};
+use crate::contacts::Knock;
 use crate::media::{Candidate, MediaListeners, SessionEvent, TransportParams};
 use crate::net::{Incoming, Stream};
 
@@ -66,13 +68,16 @@ pub(super) struct Task<N: Network, E: Engine> {
     pub policy: CallPolicy,
     /// Who calls, and what they may do.
     pub people: watch::Receiver<Arc<People>>,
+    /// Who hears of strangers that were not let ring.
+    pub knocks: mpsc::Sender<Knock>,
+    pub log: CallLog,
     pub book: CallBook,
     pub live: HashMap<CallId, Live<E::Session>>,
     /// The publishers of calls that have ended, so that their last state stays to be seen.
     pub ended: VecDeque<(u64, Publish)>,
     pub links: HashMap<LinkId, Link>,
     pub link_tasks: JoinSet<()>,
-    /// Closing sessions and last words on streams of their own.
+    /// Closing sessions, last words on streams of their own, and rows on their way into the log.
     pub closing: JoinSet<()>,
     pub events: mpsc::Sender<Event<E::Session>>,
     pub commands: mpsc::WeakSender<Command>,
@@ -97,7 +102,7 @@ impl<N: Network, E: Engine> Task<N, E> {
         net: N,
         incoming: Incoming,
         engine: E,
-        (policy, people): (CallPolicy, watch::Receiver<Arc<People>>),
+        (policy, people, knocks, log): (CallPolicy, watch::Receiver<Arc<People>>, mpsc::Sender<Knock>, CallLog),
         (commands, inbox): (mpsc::WeakSender<Command>, mpsc::Receiver<Command>),
         directory: watch::Sender<Directory>,
     ) -> impl Future<Output = ()> + Send {
@@ -113,6 +118,8 @@ impl<N: Network, E: Engine> Task<N, E> {
             engine,
             policy,
             people,
+            knocks,
+            log,
             live: HashMap::new(),
             ended: VecDeque::new(),
             links: HashMap::new(),
@@ -207,6 +214,7 @@ impl<N: Network, E: Engine> Task<N, E> {
                 let _ = reply.send(());
             }
             Command::SetAutoAnswer(whose) => self.policy.auto_answer = whose,
+            Command::SetStrangers(strangers) => self.policy.strangers = strangers,
             Command::Alive { reply } => _ = reply.send(()),
             Command::Shutdown { reply } => {
                 self.book.hang_up_all(now());
@@ -224,7 +232,9 @@ impl<N: Network, E: Engine> Task<N, E> {
         };
         self.enter(handle, publish);
         if let Some(live) = self.live.get_mut(&id) {
+            live.dialed = Some(target.clone());
             live.target = Some(target);
+            live.logged = options.log;
         }
         self.book.dial(id, peer, options, now);
         if !known.is_empty() {
@@ -270,12 +280,17 @@ impl<N: Network, E: Engine> Task<N, E> {
 
     fn standing(&self, peer: PeerId) -> Standing {
         let trust = self.contact(peer, |contact| contact.calls);
+        let by_a_person = match (trust, self.policy.strangers) {
+            (Some(_), _) => Standing::Ring,
+            (None, Strangers::Ring) => Standing::Stranger,
+            (None, Strangers::Request) => Standing::Request,
+        };
         match (self.policy.echo, self.policy.auto_answer, trust) {
             (_, _, Some(Trust::Never)) => Standing::Blocked,
             (Echo::On, _, _) | (_, AutoAnswer::Always, _) | (_, AutoAnswer::Contacts, Some(Trust::Always)) => {
                 Standing::AutoAnswer
             }
-            (Echo::Off, AutoAnswer::Never | AutoAnswer::Contacts, _) => Standing::Ring,
+            (Echo::Off, AutoAnswer::Never | AutoAnswer::Contacts, _) => by_a_person,
         }
     }
 

@@ -50,8 +50,8 @@ impl Chat {
 
     /// All, the one with the newest message first.
     pub async fn conversations(&self) -> Result<Vec<Conversation>, Failure> {
-        let list = self.db.read(|store| store.conversations()).await?;
-        Ok(list.into_iter().map(|conversation| self.titled(conversation)).collect())
+        // Titles are the store's, like the cursor that tells of a new one: what is published beside it may be a moment older.
+        self.db.read(|store| store.conversations()).await
     }
 
     /// Whom or what a user names: a conversation's id or title, a contact's name, a peer id, or a ticket.
@@ -165,8 +165,7 @@ impl Chat {
             return Err(Failure::new(FailureKind::InvalidArgument, message));
         }
         let id = GroupId::from_bytes(rand::random());
-        let made = self.db.write(move |store| store.new_group(id, &title, &members, unix_ms())).await?;
-        Ok(self.titled(made))
+        self.db.write(move |store| store.new_group(id, &title, &members, unix_ms())).await
     }
 
     pub async fn change_group(&self, target: &str, change: GroupChange) -> Result<Conversation, Failure> {
@@ -180,8 +179,7 @@ impl Chat {
             GroupChange::Remove(names) => StoreGroupChange::Remove(self.peers_named(&names)?),
             GroupChange::Leave => StoreGroupChange::Leave,
         };
-        let changed = self.db.write(move |store| store.change_group(id, change, unix_ms())).await?;
-        Ok(self.titled(changed))
+        self.db.write(move |store| store.change_group(id, change, unix_ms())).await
     }
 
     /// Older messages are deleted here, at once and from then on; 0: kept.
@@ -192,7 +190,7 @@ impl Chat {
             store.expire(unix_ms())?;
             Ok(changed)
         });
-        Ok(self.titled(changed.await?))
+        changed.await
     }
 
     /// Here only.
@@ -216,15 +214,6 @@ impl Chat {
         if self.commands.send(Command::Shutdown { reply }).await.is_ok() {
             let _ = done.await;
         }
-    }
-
-    fn titled(&self, mut conversation: Conversation) -> Conversation {
-        if let ConversationId::Peer(peer) = conversation.id
-            && let Some(contact) = self.people.borrow().contacts.iter().find(|contact| contact.peer_id == peer)
-        {
-            conversation.title.clone_from(&contact.name);
-        }
-        conversation
     }
 
     fn not_own(&self, id: ConversationId) -> Result<ConversationId, Failure> {

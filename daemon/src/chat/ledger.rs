@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_common::chat::{ConversationId, GroupId};
+use kith_common::chat::GroupId;
 use kith_common::clock::unix_ms;
 use kith_common::contact::People;
 use kith_common::failure::Failure;
@@ -44,12 +44,7 @@ impl Ledger {
 }
 
 /// Keeps the ledger until nobody reads it any more.
-pub(super) async fn keep(
-    own: PeerId,
-    db: Database,
-    mut people: watch::Receiver<Arc<People>>,
-    ledger: watch::Sender<Arc<Ledger>>,
-) {
+pub(super) async fn keep(db: Database, mut people: watch::Receiver<Arc<People>>, ledger: watch::Sender<Arc<Ledger>>) {
     let mut changes = db.changes();
     let mut expire_at = Instant::now();
     let mut first = true;
@@ -66,7 +61,7 @@ pub(super) async fn keep(
         }
         changes.mark_unchanged();
         let known = Arc::clone(&people.borrow_and_update());
-        match read(own, &db, &known).await {
+        match read(&db, &known).await {
             Ok(new) => {
                 ledger.send_if_modified(|before| {
                     // The first is told whatever it is: until then nobody can be said to be a stranger.
@@ -95,20 +90,14 @@ pub(super) async fn keep(
     }
 }
 
-async fn read(own: PeerId, db: &Database, people: &People) -> Result<Ledger, Failure> {
-    let (conversations, owed) = db.read(|store| Ok((store.conversations()?, store.owed_peers()?))).await?;
+async fn read(db: &Database, people: &People) -> Result<Ledger, Failure> {
+    // Not what a user sees: members of a group that was deleted here are no strangers.
+    let (groups, owed) = db.read(|store| Ok((store.groups()?, store.owed_peers()?))).await?;
     let contacts = people.contacts.iter().filter(|contact| !contact.blocked);
-    let groups = conversations.into_iter().filter(|conversation| !conversation.left);
     Ok(Ledger {
         mutual: contacts.clone().filter(|contact| contact.mutual).map(|contact| contact.peer_id).collect(),
         contacts: contacts.map(|contact| contact.peer_id).collect(),
-        groups: groups
-            .filter_map(|conversation| match conversation.id {
-                ConversationId::Group(id) => Some((id, conversation.members)),
-                ConversationId::Peer(_) => None,
-            })
-            .map(|(id, members)| (id, members.into_iter().filter(|member| *member != own).collect()))
-            .collect(),
+        groups: groups.into_iter().map(|(id, members)| (id, members.into_iter().collect())).collect(),
         owed: owed.into_iter().collect(),
     })
 }

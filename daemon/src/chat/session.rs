@@ -319,7 +319,8 @@ impl Session {
         let writing = move |store: &mut kith_store::Store| {
             new.into_iter().try_for_each(|(place, number)| store.handed(peer, place, number))
         };
-        Ok(self.shared.db.write(writing).await?)
+        // Forgotten in a power cut it is sent again, and refused as known.
+        Ok(self.shared.db.note(writing).await?)
     }
 
     /// Deals with a frame and all that have come with it.
@@ -454,7 +455,13 @@ impl Session {
             begins.entry(entry.place).or_insert(entry.sequence);
         }
         let peer = self.peer;
-        let heard = match self.shared.db.write(move |store| news.keep(peer, store)).await {
+        // Marks are said again at the next hello; only what was said to us is answered for.
+        let heard = if news.entries.is_empty() && news.failed.is_empty() {
+            self.shared.db.note(move |store| news.keep(peer, store)).await
+        } else {
+            self.shared.db.write(move |store| news.keep(peer, store)).await
+        };
+        let heard = match heard {
             Ok(heard) => heard,
             Err(failure) => {
                 for (place, from) in begins {

@@ -57,7 +57,7 @@ impl<N: Network> Task<N> {
         let ChatParts { db, people, incoming, service, sealer } = parts;
         let own = net.peer_id();
         let (publish, ledger) = watch::channel(Arc::<Ledger>::default());
-        tokio::spawn(ledger::keep(own, db.clone(), people, publish));
+        tokio::spawn(ledger::keep(db.clone(), people, publish));
         Self {
             book: Book::new(own),
             net,

@@ -34,6 +34,7 @@ impl Config {
             relay,
             name,
             auto_answer,
+            calls_from_strangers,
             echo,
             bandwidth_test,
             encoder,
@@ -46,6 +47,7 @@ impl Config {
             at_once: pick(&[
                 ("name", *name == new.name),
                 ("auto_answer", *auto_answer == new.auto_answer),
+                ("calls_from_strangers", *calls_from_strangers == new.calls_from_strangers),
                 ("bootstrap", *bootstrap == new.bootstrap),
                 ("log", *log == new.log),
             ]),
@@ -74,6 +76,7 @@ impl Config {
     pub fn take_over(&mut self, new: &Self) {
         self.name.clone_from(&new.name);
         self.auto_answer = new.auto_answer;
+        self.calls_from_strangers = new.calls_from_strangers;
         self.bootstrap.clone_from(&new.bootstrap);
         self.log.clone_from(&new.log);
     }

@@ -8,7 +8,7 @@ use kith_store::ContactRow;
 
 use super::handle::{Reply, itself};
 use super::ports::Network;
-use super::strangers::REFUSED_MS;
+use super::strangers::{REFUSED_MS, has_only_called};
 use super::task::{Command, Entry, Event, Task, Whom, remember};
 use super::{link, names};
 use crate::net::Multiaddr;
@@ -17,6 +17,10 @@ use crate::net::Multiaddr;
 const MAX_CONTACTS: usize = 4096;
 /// Addresses that are being looked at for who answers there, because somebody is to be added.
 const MAX_FINDING: usize = 8;
+/// The setting in which it is kept what the user has chosen to be.
+pub(super) const PRESENCE: &str = "presence";
+pub(super) const AWAY: &str = "away";
+const ONLINE: &str = "online";
 /// To tell contacts apart at a glance; the user may choose another.
 const COLOURS: [u32; 8] = [0xc0392b, 0xd35400, 0xb7950b, 0x27ae60, 0x16a085, 0x2980b9, 0x8e44ad, 0xc2185b];
 
@@ -60,8 +64,8 @@ impl<N: Network> Task<N> {
                 self.answer(reply, outcome);
             }
             Command::SetPresence { presence, reply } => {
-                self.set_presence(presence);
-                self.answer(reply, Ok(()));
+                let outcome = self.set_presence(presence).await;
+                self.answer(reply, outcome);
             }
             Command::Shutdown { .. } => {}
         }
@@ -95,8 +99,8 @@ impl<N: Network> Task<N> {
             None => self.new_row(peer),
         };
         if let Some(request) = &request {
-            // It wants what we want.
-            row.mutual = true;
+            // It wants what we want; whoever has only called is asked.
+            row.mutual |= !has_only_called(&request.text);
             if row.own_name.is_empty() {
                 row.own_name.clone_from(&request.name);
             }
@@ -222,8 +226,11 @@ impl<N: Network> Task<N> {
         Ok(())
     }
 
-    fn set_presence(&mut self, presence: Presence) {
+    async fn set_presence(&mut self, presence: Presence) -> Result<(), Failure> {
+        let kept = if presence == Presence::Away { AWAY } else { ONLINE };
+        self.database.write(move |store| store.set_setting(PRESENCE, kept)).await?;
         self.chosen = presence;
+        Ok(())
     }
 
     fn row(&self, peer: PeerId) -> Result<ContactRow, Failure> {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
 use super::ports::Network;
+use super::strangers::Knock;
 use super::task::{Command, Task, Whom};
 use super::{names, safety};
 use crate::net::{Multiaddr, Net, Stream};
@@ -39,14 +40,15 @@ pub struct Contacts {
 impl Contacts {
     /// Reads the contacts from the database and follows them from now on. `incoming`: the streams that `net` hands over
     /// (without, nobody can ask). `in_call`: whether this node is in a call, which its contacts are told; who owns the
-    /// calls is above and says so there.
+    /// calls is above and says so there, and in `knocks` which strangers called and were not let ring.
     pub async fn start(
         net: Net,
         incoming: Option<mpsc::Receiver<(PeerId, Stream)>>,
         database: Database,
         in_call: watch::Receiver<bool>,
+        knocks: Option<mpsc::Receiver<Knock>>,
     ) -> Result<Self, Failure> {
-        Self::start_with(net, incoming, database, in_call).await
+        Self::start_with(net, incoming, database, in_call, knocks).await
     }
 
     pub(super) async fn start_with<N: Network>(
@@ -54,13 +56,14 @@ impl Contacts {
         incoming: Option<mpsc::Receiver<(PeerId, Stream)>>,
         database: Database,
         in_call: watch::Receiver<bool>,
+        knocks: Option<mpsc::Receiver<Knock>>,
     ) -> Result<Self, Failure> {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (people, addresses) = (watch::Sender::default(), watch::Sender::default());
         let (own, peers) = (net.peer_id(), net.peers());
         let handle = Self { own, commands, people: people.subscribe(), addresses: addresses.subscribe(), peers };
         let task = Task::load(net, database, in_call, people, addresses).await?;
-        tokio::spawn(task.run(inbox, incoming).instrument(tracing::info_span!("contacts")));
+        tokio::spawn(task.run(inbox, incoming, knocks).instrument(tracing::info_span!("contacts")));
         Ok(handle)
     }
 
@@ -158,7 +161,7 @@ impl Contacts {
         made.map_err(|error| Failure::new(FailureKind::Internal, format!("the number could not be made: {error}")))
     }
 
-    /// `Online` or `Away`, until the next start; the others come by themselves.
+    /// `Online` or `Away`, until something else is chosen; the others come by themselves.
     pub async fn set_presence(&self, presence: Presence) -> Result<(), Failure> {
         if !matches!(presence, Presence::Online | Presence::Away) {
             let failure = Failure::new(FailureKind::InvalidArgument, "only online and away can be chosen");
@@ -176,7 +179,7 @@ impl Contacts {
     }
 
     /// Who is meant, where it has to be a peer id.
-    fn peer(&self, text: &str) -> Result<PeerId, Failure> {
+    pub fn peer(&self, text: &str) -> Result<PeerId, Failure> {
         let target = self.resolve(text)?;
         names::peer_of(&target, &self.peers.borrow()).ok_or_else(|| {
             Failure::new(FailureKind::NotFound, format!("nobody is connected from {}", text.trim()))

@@ -1,13 +1,13 @@
 //! What peers say about being contacts, and what follows from it.
 
 use kith_common::clock::unix_ms;
-use kith_common::contact::ContactRequest;
+use kith_common::contact::{ContactRequest, MAX_NAME_CHARS};
 use kith_common::ids::PeerId;
 
 use super::ports::Network;
-use super::strangers::MAX_REQUESTS;
+use super::strangers::{Knock, MAX_REQUESTS};
 use super::task::{Event, Task, now};
-use super::wire::Request;
+use super::wire::{Request, tidy};
 
 /// What became of a stranger's request.
 enum Kept {
@@ -109,6 +109,18 @@ impl<N: Network> Task<N> {
                 None
             }
         }
+    }
+
+    /// A stranger has called and was not let ring: that is a request like others, unless it has asked already.
+    pub async fn handle_knock(&mut self, knock: Knock) {
+        let Knock { peer, .. } = knock;
+        let asked = self.requests.iter().any(|request| request.peer_id == peer);
+        if asked || self.contacts.contains_key(&peer) {
+            return;
+        }
+        let name = tidy(&self.own_name(peer), MAX_NAME_CHARS);
+        // The caller has heard what there is to hear, whether there was room or not.
+        let _ = self.handle_stranger(peer, Request { name, text: knock.text().to_owned(), again: false }).await;
     }
 
     /// Our own request has been read.

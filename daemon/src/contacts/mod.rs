@@ -28,3 +28,4 @@ mod wire;
 mod tests;
 
 pub use handle::Contacts;
+pub use strangers::{KNOCKS, Knock};

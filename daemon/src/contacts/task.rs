@@ -16,11 +16,12 @@ use kith_store::{ContactRow, Database};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::commands::{AWAY, PRESENCE};
 use super::handle::{Addresses, Reply};
 use super::names;
 use super::ports::Network;
 use super::reach::{Dialer, FIRST_PAUSE};
-use super::strangers::Door;
+use super::strangers::{Door, Knock};
 use super::streams::Link;
 use super::wire::Request;
 use crate::net::{Multiaddr, Stream};
@@ -176,7 +177,8 @@ impl<N: Network> Task<N> {
         people: watch::Sender<Arc<People>>,
         places: watch::Sender<Addresses>,
     ) -> Result<Self, Failure> {
-        let (rows, requests) = database.read(|store| Ok((store.contacts()?, store.requests()?))).await?;
+        let known = database.read(|store| Ok((store.contacts()?, store.requests()?, store.setting(PRESENCE)?)));
+        let (rows, requests, chosen) = known.await?;
         let (events, news) = mpsc::channel(EVENTS);
         let mut task = Self {
             identity: net.identity(),
@@ -185,7 +187,7 @@ impl<N: Network> Task<N> {
             database,
             contacts: rows.into_iter().map(|row| (row.peer, Entry::new(row))).collect(),
             requests,
-            chosen: Presence::Online,
+            chosen: if chosen.as_deref() == Some(AWAY) { Presence::Away } else { Presence::Online },
             door: Door::new(now()),
             leaving: BTreeSet::new(),
             finding: JoinSet::new(),
@@ -213,6 +215,7 @@ impl<N: Network> Task<N> {
         mut self,
         mut inbox: mpsc::Receiver<Command>,
         mut incoming: Option<mpsc::Receiver<(PeerId, Stream)>>,
+        mut knocks: Option<mpsc::Receiver<Knock>>,
     ) {
         let Some(mut news) = self.news.take() else { return };
         let mut calls_gone = false;
@@ -241,7 +244,11 @@ impl<N: Network> Task<N> {
                     }
                     self.handle_event(event).await;
                 }
-                stream = next_stream(&mut incoming) => match stream {
+                knock = next(&mut knocks) => match knock {
+                    Some(knock) => self.handle_knock(knock).await,
+                    None => knocks = None,
+                },
+                stream = next(&mut incoming) => match stream {
                     Some((peer, stream)) => self.listen(peer, stream),
                     None => incoming = None,
                 },
@@ -456,9 +463,9 @@ fn parsed(addresses: &[String]) -> Vec<Multiaddr> {
     addresses.iter().filter_map(|address| address.parse().ok()).collect()
 }
 
-async fn next_stream(incoming: &mut Option<mpsc::Receiver<(PeerId, Stream)>>) -> Option<(PeerId, Stream)> {
-    match incoming {
-        Some(streams) => streams.recv().await,
+async fn next<T>(from: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match from {
+        Some(all) => all.recv().await,
         None => std::future::pending().await,
     }
 }

@@ -23,7 +23,8 @@ pub struct Candidates {
     queries: HashSet<TransactionId>,
     observed: HashSet<SocketAddr>,
     asked: usize,
-    opened: Instant,
+    answered: bool,
+    since: Instant,
 }
 
 impl Candidates {
@@ -35,7 +36,8 @@ impl Candidates {
             queries: HashSet::new(),
             observed: HashSet::new(),
             asked: 0,
-            opened: now,
+            answered: false,
+            since: now,
         }
     }
 
@@ -60,10 +62,17 @@ impl Candidates {
         }
     }
 
+    /// This machine may be seen at another address by now: the reflectors are asked anew.
+    pub fn ask_anew(&mut self, registration: &mut Registration, now: Instant) {
+        self.queries.clear();
+        registration.forget_queries();
+        (self.asked, self.answered, self.since) = (0, false, now);
+    }
+
     /// Asks the reflectors when it is time to, until one has answered.
     pub fn ask(&mut self, port: &Port, registration: &mut Registration, now: Instant) {
-        let due = ASK_AGAIN.get(self.asked).is_some_and(|after| now >= self.opened + *after);
-        if !due || !self.observed.is_empty() {
+        let due = ASK_AGAIN.get(self.asked).is_some_and(|after| now >= self.since + *after);
+        if !due || self.answered {
             return;
         }
         self.asked += 1;
@@ -82,9 +91,10 @@ impl Candidates {
             return None;
         }
         let seen = mapped.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
-        let new = seen.filter(|address| {
-            !self.hosts.contains(address)
-                && self.observed.len() < MAX_CANDIDATES
+        let outside = seen.filter(|address| !self.hosts.contains(address));
+        self.answered |= outside.is_some();
+        let new = outside.filter(|address| {
+            self.observed.len() < MAX_CANDIDATES
                 && is_usable(address.ip(), &self.hosts)
                 && self.observed.insert(*address)
         });

@@ -368,6 +368,10 @@ impl Driver {
                 self.tunnel = Some(tunnel);
                 self.paths.set_tunnel(true);
                 setup::add_relay(&mut self.setup.rtc, self.setup.spec.role);
+                let now = Instant::now();
+                if matches!(self.phase, Phase::Connected { .. }) && !self.paths.hears_udp(now) {
+                    self.ask_anew(now);
+                }
             }
             Command::TunnelPath(path) => self.paths.set_tunnel_path(path),
             Command::Offset(offset) => {
@@ -541,7 +545,14 @@ impl Driver {
         if self.paths.nominated_is_relay() && silent && !retried {
             self.udp_retried = Some(now);
             setup::offer_again(&mut self.setup.rtc, &self.setup.bases);
+            self.ask_anew(now);
         }
+    }
+
+    /// UDP may be gone because one of the two machines has another address than before.
+    fn ask_anew(&mut self, now: Instant) {
+        let Setup { candidates, registration, .. } = &mut self.setup;
+        candidates.ask_anew(registration, now);
     }
 
     fn publish_figures(&mut self, now: Instant) {

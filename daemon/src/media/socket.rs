@@ -437,6 +437,13 @@ impl Registration {
         self.lease.0.inner.table().queries.insert(id, self.route.clone());
         true
     }
+
+    /// The questions so far need no answer any more.
+    pub fn forget_queries(&mut self) {
+        let session = self.route.session;
+        self.queries = 0;
+        self.lease.0.inner.table().queries.retain(|_, route| route.session != session);
+    }
 }
 
 impl Drop for Registration {

@@ -75,9 +75,13 @@ impl Tunnel {
         let _ = self.queue.try_send(frame);
     }
 
-    /// The next frame; `None` when the stream has ended.
+    /// The next frame; `None` when the stream has ended, in whichever direction: half a tunnel is none.
     pub async fn next(&mut self) -> Option<Frame> {
-        self.frames.recv().await
+        tokio::select! {
+            biased;
+            frame = self.frames.recv() => frame,
+            () = self.queue.closed() => None,
+        }
     }
 }
 
@@ -136,6 +140,16 @@ mod tests {
         for _ in 0..10 * QUEUE {
             tunnel.send(0, &[0; 1200]);
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_takes_no_more_is_over_though_its_reader_waits() {
+        let (ours, theirs) = tokio::io::duplex(64);
+        let (_quiet, never) = tokio::io::duplex(64);
+        let mut tunnel = Tunnel::new(tokio::io::join(never, ours));
+        drop(theirs);
+        tunnel.send(0, &[7]);
+        assert!(tunnel.next().await.is_none());
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::task::{Stale, Task};
+use super::task::Task;
 use super::{address, saved};
 
 /// Far more than a person blocks.
@@ -113,7 +113,7 @@ impl Task {
         // Nor are others sent to it.
         behaviour.kad.remove_peer(&peer);
         self.blocks.leaving.push((peer, Instant::now() + LEAVE_WITHIN));
-        self.stale = Stale::Now;
+        self.rows_changed();
         self.blocks.save(id, "blocked", reply);
     }
 
@@ -130,7 +130,7 @@ impl Task {
         tracing::info!(peer = %line.peer, "unblocked");
         self.swarm.behaviour_mut().gate.unblock(&peer);
         self.blocks.leaving.retain(|(leaving, _)| *leaving != peer);
-        self.stale = Stale::Now;
+        self.rows_changed();
         self.blocks.save(line.peer, "unblocked", reply);
     }
 

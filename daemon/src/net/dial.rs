@@ -317,7 +317,8 @@ impl Task {
         began.elapsed() < KEEP_LOOKING && (self.table.len() > 0 || self.reach.has_bootstrap())
     }
 
-    fn succeed(&self, attempt: Attempt, peer: &PeerId) {
+    fn succeed(&mut self, attempt: Attempt, peer: &PeerId) {
+        self.publish_now();
         let outcome = address::from_libp2p(peer)
             .ok_or_else(|| Failure::new(FailureKind::Unsupported, format!("{} is not a Kith node", attempt.what)));
         let _ = attempt.reply.send(outcome);

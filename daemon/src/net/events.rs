@@ -11,7 +11,7 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 use super::peers::{Companion, Peer};
 use super::streams::{self, Inbound, Protocol};
 use super::swarm::{DHT_PROTOCOL, NodeEvent};
-use super::task::{MAX_HELLOS, Stale, Task};
+use super::task::{MAX_HELLOS, Task};
 use super::{FilesStream, address, counted, hello, suspects, ways};
 
 /// Who closes one connection on purpose and loses the others at once means all of them.
@@ -49,7 +49,7 @@ impl Task {
 
     pub(super) fn event(&mut self, event: SwarmEvent<NodeEvent>) {
         if touches_standing(&event) {
-            self.figures_changed();
+            self.details_changed();
         }
         match event {
             SwarmEvent::Behaviour(event) => self.protocol_event(event),
@@ -63,6 +63,7 @@ impl Task {
                 tracing::debug!(peer = %peer_id, %remote, "connected");
                 let first = self.table.opened(peer_id, connection_id, remote, Instant::now());
                 self.table.opened_from(&peer_id, connection_id, suspects::local_ip(&endpoint));
+                self.link_changed(&peer_id);
                 if endpoint.is_dialer() {
                     self.book.worked(peer_id, endpoint.get_remote_address().clone());
                 } else {
@@ -88,7 +89,6 @@ impl Task {
                 }
                 self.unpark(&peer_id, false);
                 self.reach_changed();
-                self.stale = Stale::Now;
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
@@ -99,12 +99,13 @@ impl Task {
                 {
                     peer.took_leave = Some(Instant::now());
                 }
-                if let Some(gone) = self.table.closed(&peer_id, connection_id) {
+                let gone = self.table.closed(&peer_id, connection_id);
+                self.link_changed(&peer_id);
+                if let Some(gone) = gone {
                     self.gone(peer_id, &gone);
                 }
                 self.suspect_closed(&peer_id, connection_id);
                 self.reach_changed();
-                self.stale = Stale::Now;
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 tracing::debug!(peer = ?peer_id, %error, "could not connect");
@@ -117,7 +118,7 @@ impl Task {
                     self.companion_failed(&peer);
                     self.unpark(&peer, true);
                 }
-                self.figures_changed();
+                self.details_changed();
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::debug!(%address, "listening");
@@ -210,13 +211,12 @@ impl Task {
             kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
                 self.keep_provided(&record);
             }
-            kad::Event::RoutingUpdated { peer, is_new_peer, .. } => {
-                if self.blocks.contains(&peer) {
-                    self.swarm.behaviour_mut().kad.remove_peer(&peer);
-                } else if is_new_peer {
+            kad::Event::RoutablePeer { peer, address } => self.routable(peer, [address]),
+            kad::Event::RoutingUpdated { is_new_peer, .. } => {
+                if is_new_peer {
                     self.newcomer();
                 }
-                self.figures_changed();
+                self.details_changed();
             }
             _ => {}
         }
@@ -273,13 +273,10 @@ impl Task {
             let near = entry.connections.iter().any(|connection| address::path(&connection.address) == Path::Lan);
             let addresses = entry.listens_on().iter().filter(|a| near || address::is_global(a));
             let addresses: Vec<Multiaddr> = addresses.cloned().collect();
-            let kad = &mut self.swarm.behaviour_mut().kad;
-            for address in addresses {
-                kad.add_address(&peer, address);
-            }
+            self.routable(peer, addresses);
         }
         self.reach_changed();
-        self.figures_changed();
+        self.details_changed();
     }
 
     fn inbound(&mut self, Inbound { peer, connection, protocol, stream }: Inbound) {

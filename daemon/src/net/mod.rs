@@ -9,6 +9,7 @@ mod blocks;
 mod book;
 mod counted;
 mod dial;
+mod ended;
 mod events;
 mod files;
 mod gate;
@@ -21,6 +22,7 @@ mod peers;
 pub mod ports;
 mod providers;
 mod publish;
+mod published;
 mod reach;
 mod record;
 #[doc(hidden)]
@@ -33,6 +35,7 @@ mod standing;
 mod streams;
 mod suspects;
 mod swarm;
+mod table;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -55,9 +58,9 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tracing::Instrument;
 
 use listener::Listener;
-use peers::Links;
+use published::{Links, Published};
 use streams::{OpenError, Protocol};
-use task::{Command, Datagrams, Opening, Published, Task};
+use task::{Command, Datagrams, Opening, Task};
 
 pub use files::FilesStream;
 pub use holder::Transport;
@@ -219,7 +222,7 @@ pub struct Reflector {
     pub ports: MediaPorts,
 }
 
-/// What looking for peers in the DHT has cost since the start.
+/// What the DHT has been good for since the start, and what looking for peers in it has cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lookups {
     /// Nodes in the routing table when the last one came in.
@@ -232,6 +235,8 @@ pub struct Lookups {
     pub found: u64,
     /// Of the requests for records, those that had gone out by then.
     pub requests_until_found: u64,
+    /// How often this node's own record has been taken by others.
+    pub published: u64,
 }
 
 /// Why the network could not start at all. A taken port is not among the reasons: see [`Net::listener`].
@@ -251,7 +256,7 @@ pub struct Net {
     identity: watch::Receiver<Arc<Identity>>,
     listener: watch::Receiver<Status>,
     peers: watch::Receiver<Arc<Vec<PeerInfo>>>,
-    links: watch::Receiver<Arc<Links>>,
+    links: watch::Receiver<Links>,
     lookups: watch::Receiver<Lookups>,
     standing: watch::Receiver<Arc<Standing>>,
     datagrams: Arc<watch::Sender<Datagrams>>,
@@ -412,7 +417,7 @@ impl Net {
 
     /// Is this the address of a connected peer? Only those get STUN answers.
     pub fn is_reflected_peer(&self, ip: IpAddr) -> bool {
-        self.links.borrow().ips.contains(&ip.to_canonical())
+        self.links.borrow().come_from(&ip.to_canonical())
     }
 
     /// What looking for peers has cost so far.
@@ -439,6 +444,13 @@ impl Net {
             }
             changed
         });
+    }
+
+    /// Nothing comes from this peer although something should: the connections to it are asked for a sign of life at once,
+    /// and those that give none are closed, so that it is reached another way.
+    pub fn doubt(&self, peer: PeerId) {
+        // Whoever doubts asks again.
+        let _ = self.commands.try_send(Command::Doubt { peer });
     }
 
     /// Does the task still answer? For the service manager's watchdog.

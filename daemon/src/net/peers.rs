@@ -1,6 +1,6 @@
 //! The peers that are connected, with what is known of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -227,7 +227,7 @@ impl Peer {
         &self.listens_on
     }
 
-    fn link(&self, peer: KithId) -> Option<PeerLink> {
+    pub fn link(&self, peer: KithId) -> Option<PeerLink> {
         let best = self.best()?;
         let hello = self.hello.as_ref();
         Some(PeerLink {
@@ -250,22 +250,32 @@ impl Peer {
                 addresses.push(text);
             }
         }
-        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        Some(PeerInfo {
+        let mut row = PeerInfo {
             peer_id: peer,
             name: link.name,
             connected: true,
             status: PeerStatus::Connected,
             path: Some(link.path),
             addresses,
-            rtt_ms: self.rtt.map(milliseconds),
-            jitter_ms: self.rtt.map(|_| milliseconds(self.jitter)),
+            rtt_ms: None,
+            jitter_ms: None,
             loss: None,
             agent: agent.clone(),
             connected_since_unix_ms: self.since_unix_ms,
             services: self.hello.as_ref().map(|hello| hello.services.clone()).unwrap_or_default(),
-            last_seen_unix_ms: unix_ms(),
-        })
+            last_seen_unix_ms: 0,
+        };
+        self.put_figures(&mut row);
+        Some(row)
+    }
+
+    /// What changes all the time.
+    pub fn put_figures(&self, row: &mut PeerInfo) {
+        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        row.rtt_ms = self.rtt.map(milliseconds);
+        row.jitter_ms = self.rtt.map(|_| milliseconds(self.jitter));
+        row.loss = None;
+        row.last_seen_unix_ms = unix_ms();
     }
 }
 
@@ -273,14 +283,6 @@ impl Peer {
 fn most_streams(protocol: Protocol, limits: &Limits) -> usize {
     let most = limits.streams_per_peer as usize;
     if protocol == Protocol::Files { most * files::STREAMS_FACTOR } else { most }
-}
-
-/// What [`super::Net`] answers from without asking the task.
-#[derive(Debug, Default)]
-pub(super) struct Links {
-    pub by_peer: BTreeMap<KithId, PeerLink>,
-    /// All addresses that connected peers are connected from.
-    pub ips: BTreeSet<IpAddr>,
 }
 
 /// All of them.
@@ -349,18 +351,6 @@ impl Table {
             (NODE_PORT, Some((id, _)), None) => Some(*id),
             _ => None,
         }
-    }
-
-    pub fn links(&self) -> Links {
-        let mut links = Links::default();
-        for (id, peer) in &self.connected {
-            let remotes = peer.connections.iter().filter_map(|connection| address::socket(&connection.address));
-            links.ips.extend(remotes.map(|remote| remote.ip()));
-            if let Some(link) = address::from_libp2p(id).and_then(|id| peer.link(id)) {
-                links.by_peer.insert(link.peer, link);
-            }
-        }
-        links
     }
 }
 

@@ -9,9 +9,9 @@ use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{self, KBucketKey, QueryId};
 use libp2p::{Multiaddr, PeerId};
 
-use super::address;
 use super::record::{self, Record};
 use super::task::Task;
+use super::{address, table};
 
 /// Addresses appear in groups.
 const AFTER_CHANGE: Duration = Duration::from_secs(1);
@@ -21,8 +21,6 @@ const RENEW_AFTER: Duration = Duration::from_secs(60 * 60);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// New nodes in a small network should have it too, but not one by one.
 const AFTER_NEWCOMER: Duration = Duration::from_secs(1);
-/// A network as small as this gives every record to every node (Kademlia's k).
-const SMALL_NETWORK: usize = 20;
 /// When the own record is looked up again: soon after it was published, then seldom.
 const FIRST_CHECK: Duration = Duration::from_secs(3);
 const LAST_CHECK: Duration = Duration::from_secs(10 * 60);
@@ -100,7 +98,8 @@ impl Task {
     pub(super) fn newcomer(&mut self) {
         let known: usize = self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
         self.published.lookups.send_modify(|lookups| lookups.known = known);
-        if known <= SMALL_NETWORK {
+        // A network as small as this gives every record to every node.
+        if known <= table::K {
             self.publisher.publish_within(AFTER_NEWCOMER);
         }
         self.providers.newcomer(known <= SMALL_NETWORK, Instant::now() + AFTER_NEWCOMER);
@@ -161,6 +160,7 @@ impl Task {
             return;
         }
         tracing::debug!(addresses = self.publisher.published.len(), "the address record is in the DHT");
+        self.published.lookups.send_modify(|lookups| lookups.published += 1);
         self.publisher.publish_within(RENEW_AFTER);
         self.publisher.check = Some((Instant::now() + FIRST_CHECK, FIRST_CHECK));
     }

@@ -10,7 +10,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId, kad};
 
 use super::book::Book;
-use super::task::{Stale, Task};
+use super::task::Task;
 use super::{DhtMode, NetConfig, Toggle, address};
 
 /// How often absent bootstrap nodes are dialed and lost reservations asked for again: soon, then seldom.
@@ -22,8 +22,6 @@ const MAX_RESERVATIONS: usize = 2;
 const MAX_NEIGHBOURS: usize = 32;
 /// Peers known from before that a node dials when it comes back.
 const MAX_ACQUAINTANCES: usize = 16;
-/// Peers that stay connected. Beyond this the longest connected that nobody asked for goes.
-const MAX_KEPT: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Joining {
@@ -374,16 +372,6 @@ impl Task {
                 tracing::debug!(%peer, %error, "the neighbour was not dialed");
             }
         }
-        self.stale = Stale::Now;
-    }
-
-    fn trim(&mut self) {
-        if self.table.len() <= MAX_KEPT {
-            return;
-        }
-        let idle = self.table.iter().filter(|(_, peer)| !peer.wanted && !peer.is_relay && !peer.has_open_streams());
-        if let Some(peer) = idle.min_by_key(|(_, peer)| peer.since).map(|(id, _)| *id) {
-            let _ = self.swarm.disconnect_peer_id(peer);
-        }
+        self.rows_changed();
     }
 }

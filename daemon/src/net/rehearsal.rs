@@ -12,7 +12,7 @@ use kith_common::target::Target;
 use libp2p::Multiaddr;
 use tokio::sync::watch;
 
-use super::{Carrier, DhtMode, Incoming, Limits, Lookups, Net, NetConfig, SecretKey};
+use super::{Carrier, DhtMode, Incoming, Limits, Lookups, Net, NetConfig, SecretKey, table};
 
 /// All nodes have met those that they join through by then, on a loaded machine.
 const JOIN_WITHIN: Duration = Duration::from_secs(120);
@@ -20,11 +20,24 @@ const JOIN_WITHIN: Duration = Duration::from_secs(120);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Of one lookup.
 const QUERIES: u64 = 2;
+/// How often it is looked whether tables and records have settled, and how long nothing may change for that: once all of
+/// them are as they should be, and while some are not.
+const LOOK: Duration = Duration::from_millis(100);
+const QUIET: Duration = Duration::from_secs(2);
+const STUCK: Duration = Duration::from_secs(10);
 
 /// A network.
 pub struct Rehearsal {
     carrier: Carrier,
     nodes: Vec<(Net, Incoming)>,
+}
+
+/// How far a network has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled {
+    pub after: Duration,
+    /// Nodes that know as many others as a bucket of the routing table holds, and whose record is with others.
+    pub nodes: usize,
 }
 
 /// What a newcomer's lookup came to.
@@ -72,6 +85,27 @@ impl Rehearsal {
             tokio::time::timeout(JOIN_WITHIN, joined).await.context("a node did not join")??;
         }
         Ok(network)
+    }
+
+    /// Waits until every node knows others and has left its record with them, and nothing changes any more; or until it
+    /// does not look as if that would come.
+    pub async fn settle(&self, within: Duration) -> Settled {
+        let begun = Instant::now();
+        let wanted = table::K.min(self.nodes.len() - 1);
+        let (mut before, mut changed): ((usize, u64), _) = ((0, 0), begun);
+        loop {
+            let states: Vec<Lookups> = self.nodes.iter().map(|(net, _)| *net.lookups().borrow()).collect();
+            let nodes = states.iter().filter(|state| state.known >= wanted && state.published > 0).count();
+            let now = (states.iter().map(|state| state.known).sum(), states.iter().map(|state| state.published).sum());
+            if now != before {
+                (before, changed) = (now, Instant::now());
+            }
+            let patience = if nodes == self.nodes.len() { QUIET } else { STUCK };
+            if changed.elapsed() >= patience || begun.elapsed() >= within {
+                return Settled { after: begun.elapsed(), nodes };
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn address(&self, node: usize) -> anyhow::Result<Multiaddr> {

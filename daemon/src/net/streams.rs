@@ -21,8 +21,6 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
 
-use super::Carrier;
-
 /// Opening streams that may wait on one connection; beyond this it is stuck, and new ones fail at once.
 const MAX_OPENING: usize = 32;
 
@@ -99,16 +97,12 @@ pub struct Inbound {
 }
 
 /// The behaviour; see the module.
+#[derive(Default)]
 pub struct Behaviour {
-    carrier: Carrier,
     events: VecDeque<ToSwarm<Inbound, Open>>,
 }
 
 impl Behaviour {
-    pub(super) fn new(carrier: Carrier) -> Self {
-        Self { carrier, events: VecDeque::new() }
-    }
-
     /// Opens a stream on that very connection. A connection that has just been closed drops `reply`.
     pub(super) fn open(&mut self, peer: PeerId, connection: ConnectionId, protocol: Protocol, reply: Reply) {
         let event = Open { protocol, reply };
@@ -127,7 +121,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.carrier))
+        Ok(Handler::default())
     }
 
     fn handle_established_outbound_connection(
@@ -138,7 +132,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.carrier))
+        Ok(Handler::default())
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm) {}
@@ -158,16 +152,10 @@ impl NetworkBehaviour for Behaviour {
 }
 
 /// One connection's part.
+#[derive(Default)]
 pub struct Handler {
-    carrier: Carrier,
     opening: VecDeque<Open>,
     arrived: VecDeque<(Protocol, Stream)>,
-}
-
-impl Handler {
-    fn new(carrier: Carrier) -> Self {
-        Self { carrier, opening: VecDeque::new(), arrived: VecDeque::new() }
-    }
 }
 
 impl ConnectionHandler for Handler {
@@ -182,10 +170,9 @@ impl ConnectionHandler for Handler {
         SubstreamProtocol::new(Upgrade(Protocol::ALL.to_vec()), ())
     }
 
-    /// Peers stay connected until somebody closes the connection: a call may come at any time. In a rehearsal none does,
-    /// and hundreds of nodes that hold a hundred connections each keep a machine busy with nothing.
+    /// Peers stay connected until somebody closes the connection: a call may come at any time.
     fn connection_keep_alive(&self) -> bool {
-        self.carrier == Carrier::Sockets
+        true
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Upgrade, Reply, Self::ToBehaviour>> {

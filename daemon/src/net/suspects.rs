@@ -2,7 +2,8 @@
 //!
 //! When an interface loses an address, what was connected from it is silent and fails only when TCP gives up, minutes
 //! later; and the other side learns nothing at all. So this side closes those connections and connects anew; the other
-//! side, to which a peer comes once more, asks the older connections for a sign of life and closes the silent ones.
+//! side, to which a peer comes once more, asks the older connections for a sign of life and closes the silent ones. So
+//! does either side when a call says that nothing comes from a peer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -27,11 +28,18 @@ use super::{address, ways};
 const GRACE: Duration = Duration::from_millis(500);
 /// A sign of life takes a round trip; this covers one that is lost and sent again, and a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A relayed connection is asked a little longer than the one that carries it: where that is dead, it goes first, and the
+/// peer is dialed again once the relay is back.
+const RELAYED_ANSWER_WITHIN: Duration = Duration::from_millis(2250);
 /// Questions under way, all peers together.
 const MAX_ASKED: usize = 64;
 
-/// A connection, by peer.
-type Suspect = (PeerId, ConnectionId);
+/// What came of a question.
+pub(super) struct Verdict {
+    peer: PeerId,
+    id: ConnectionId,
+    dead: bool,
+}
 
 #[derive(Default)]
 pub(super) struct Suspects {
@@ -41,8 +49,9 @@ pub(super) struct Suspects {
     severed: BTreeSet<ConnectionId>,
     /// Relays among these peers, and who was reached through them: dialed again once the relay is back.
     relays: BTreeMap<PeerId, BTreeSet<PeerId>>,
-    /// Each ends with the connection if that is dead.
-    asked: JoinSet<Option<Suspect>>,
+    asked: JoinSet<Verdict>,
+    /// Connections that a question is under way on.
+    asking: BTreeSet<ConnectionId>,
 }
 
 impl Suspects {
@@ -50,9 +59,11 @@ impl Suspects {
         self.lost.values().min().copied()
     }
 
-    /// The next question that is over; with the connection if that is dead.
-    pub async fn next(&mut self) -> Option<Option<Suspect>> {
-        Some(self.asked.join_next().await?.ok().flatten())
+    /// What comes of the next question that is over.
+    pub async fn next(&mut self) -> Option<Verdict> {
+        let verdict = self.asked.join_next().await?.ok()?;
+        self.asking.remove(&verdict.id);
+        Some(verdict)
     }
 }
 
@@ -122,7 +133,12 @@ impl Task {
     }
 
     fn sever(&mut self, peer: PeerId, id: ConnectionId) {
-        if self.table.get(&peer).and_then(|entry| entry.carrier()).is_some_and(|carrier| carrier.id == id) {
+        let entry = self.table.get(&peer);
+        let relay = entry.and_then(|entry| entry.connections.iter().find(|connection| connection.id == id));
+        if let Some(relay) = relay.and_then(|connection| address::relay(&connection.address)) {
+            self.suspects.relays.entry(relay).or_default().insert(peer);
+        }
+        if entry.and_then(Peer::carrier).is_some_and(|carrier| carrier.id == id) {
             for (reached, entry) in self.table.iter() {
                 for circuit in entry.connections.iter().filter(|c| address::relay(&c.address) == Some(peer)) {
                     self.suspects.relays.entry(peer).or_default().insert(*reached);
@@ -183,8 +199,24 @@ impl Task {
         }
     }
 
+    /// Nothing comes from a peer. What carries a relayed connection is asked beside it.
+    pub(super) fn doubt(&mut self, peer: PeerId) {
+        let Some(entry) = self.table.get(&peer) else { return };
+        let mut doubtful: BTreeSet<(PeerId, ConnectionId)> = entry.connections.iter().map(|c| (peer, c.id)).collect();
+        for relay in entry.connections.iter().filter_map(|connection| address::relay(&connection.address)) {
+            let carriers = self.table.get(&relay).map(|entry| &entry.connections).into_iter().flatten();
+            doubtful.extend(carriers.filter(|c| !address::is_relayed(&c.address)).map(|c| (relay, c.id)));
+        }
+        for (peer, id) in doubtful {
+            self.ask_for_life(peer, id);
+        }
+    }
+
     fn ask_for_life(&mut self, peer: PeerId, id: ConnectionId) {
-        if self.suspects.asked.len() >= MAX_ASKED {
+        let entry = self.table.get(&peer);
+        let Some(asked) = entry.and_then(|entry| entry.connections.iter().find(|c| c.id == id)) else { return };
+        let within = if address::is_relayed(&asked.address) { RELAYED_ANSWER_WITHIN } else { ANSWER_WITHIN };
+        if self.suspects.asked.len() >= MAX_ASKED || !self.suspects.asking.insert(id) {
             return;
         }
         let (sender, opening) = oneshot::channel();
@@ -198,14 +230,13 @@ impl Task {
                 stream.flush().await.ok()?;
                 stream.read_exact(&mut bytes).await.ok()
             };
-            tokio::time::timeout(ANSWER_WITHIN, answer).await.is_err().then_some((peer, id))
+            Verdict { peer, id, dead: tokio::time::timeout(within, answer).await.is_err() }
         });
     }
 
     /// A question for a sign of life is over.
-    pub(super) fn asked_for_life(&mut self, dead: Option<Suspect>) {
-        let Some((peer, id)) = dead else { return };
-        if self.table.get(&peer).is_some_and(|entry| entry.connections.iter().any(|c| c.id == id)) {
+    pub(super) fn asked_for_life(&mut self, Verdict { peer, id, dead }: Verdict) {
+        if dead && self.table.get(&peer).is_some_and(|entry| entry.connections.iter().any(|c| c.id == id)) {
             tracing::debug!(%peer, "closed: a connection gave no sign of life");
             self.sever(peer, id);
         }

@@ -37,9 +37,8 @@ const QUIC_IDLE_MS: u32 = 6_000;
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Resolving, connecting and both handshakes.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A connection that nothing uses or keeps is closed then; sooner where many nodes share a machine.
+/// A connection that nothing uses or keeps is closed then.
 const IDLE: Duration = Duration::from_secs(60);
-const REHEARSED_IDLE: Duration = Duration::from_secs(5);
 const RELAY_RATE_INTERVAL: Duration = Duration::from_secs(10);
 const RELAY_RATE_BURST: NonZeroU32 = NonZeroU32::new(256).expect("256 is not zero");
 
@@ -137,12 +136,8 @@ fn assemble(config: &NetConfig, resolver: Resolver, traffic: &Traffic) -> Result
         .map(|either, _| either.into_inner())
         .map(move |(peer, muxer), endpoint| (peer, traffic.counted(&peer, muxer, &endpoint)));
 
-    let idle = match config.carrier {
-        Carrier::Sockets => IDLE,
-        Carrier::Memory => REHEARSED_IDLE,
-    };
     let mut tuned = libp2p::swarm::Config::with_tokio_executor()
-        .with_idle_connection_timeout(idle)
+        .with_idle_connection_timeout(IDLE)
         .with_max_negotiating_inbound_streams(max_streams as usize);
     // It lets QUIC and TCP go ahead of anything else.
     if config.carrier == Carrier::Sockets {
@@ -162,8 +157,10 @@ fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client
 
     let mut dht = kad::Config::new(DHT_PROTOCOL);
     // What others want stored is looked at first: address records that their owners have signed (publish.rs), and what
-    // they say they have (providers.rs). Owners renew them, so nobody else has to pass them on.
+    // they say they have (providers.rs). Owners renew them, so nobody else has to pass them on. Who gets into the routing
+    // table is decided in table.rs.
     dht.set_query_timeout(Duration::from_secs(20))
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_replication_interval(None)
         .set_publication_interval(None)
@@ -221,7 +218,7 @@ fn node(config: &NetConfig, key: &identity::Keypair, relay_client: relay::client
         relay_client,
         relay: relay.into(),
         upnp: (config.bind.is_none() && config.upnp == Toggle::On).then(upnp::tokio::Behaviour::default).into(),
-        streams: streams::Behaviour::new(config.carrier),
+        streams: streams::Behaviour::default(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId as KithId;
-use kith_common::node::{Identity, MediaPorts, Path, PeerInfo};
+use kith_common::node::{Identity, MediaPorts, Path};
 use kith_common::target::Target;
 use kith_core::listener::{Order, Status};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -20,18 +20,20 @@ use super::blocks::Blocks;
 use super::book::Book;
 use super::dial::Attempt;
 use super::hello::{self, Hello};
+use super::limits::Bucket;
 use super::listener::Listener;
-use super::peers::{Companion, Links, Peer, Table};
+use super::peers::{Companion, Peer, Table};
 use super::providers::{Providers, Wanted};
 use super::publish::Publisher;
+use super::published::{Published, Stale};
 use super::reach::Reach;
-use super::standing::{Standing, Tracker};
+use super::standing::Tracker;
 use super::streams::{OpenError, Protocol};
 use super::suspects::Suspects;
 use super::swarm::Node;
-use super::ways::{self, DatagramFigures, Way};
+use super::ways::{DatagramFigures, Way};
 use super::{
-    BLOCKS_FILE, BOOK_FILE, DhtMode, FilesStream, Lookups, NetConfig, SecretKey, Stream, address, files, saved,
+    BLOCKS_FILE, BOOK_FILE, DhtMode, FilesStream, NetConfig, SecretKey, Stream, address, files, saved, table,
 };
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
@@ -44,8 +46,6 @@ const COMPANION_PATIENCE: Duration = Duration::from_secs(2);
 const MAX_PARKED: usize = 64;
 /// Hellos being written and read at a time, all peers together.
 pub(super) const MAX_HELLOS: usize = 128;
-/// Round trips change all the time: rows are renewed at most this often for them.
-const ROWS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long closing connections may take at the end.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
 
@@ -71,6 +71,7 @@ pub(super) enum Command {
     SetName { name: String, reply: oneshot::Sender<Result<(), Failure>> },
     SetBootstrap { nodes: Vec<Multiaddr>, reply: oneshot::Sender<Result<(), Failure>> },
     Provider(Wanted),
+    Doubt { peer: KithId },
     Alive { reply: oneshot::Sender<Result<(), Failure>> },
     Shutdown { reply: oneshot::Sender<()> },
 }
@@ -81,23 +82,6 @@ struct Parked {
     protocol: Protocol,
     until: Instant,
     reply: oneshot::Sender<Result<Opening, Failure>>,
-}
-
-/// How soon the rows must be published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stale {
-    No,
-    Figures(Instant),
-    Now,
-}
-
-/// Where what this task knows is read.
-pub(super) struct Published {
-    pub identity: watch::Sender<Arc<Identity>>,
-    pub rows: watch::Sender<Arc<Vec<PeerInfo>>>,
-    pub links: watch::Sender<Arc<Links>>,
-    pub lookups: watch::Sender<Lookups>,
-    pub standing: watch::Sender<Arc<Standing>>,
 }
 
 pub(super) struct Task {
@@ -115,6 +99,7 @@ pub(super) struct Task {
     pub stale: Stale,
     pub loopback_node: bool,
     pub dht: DhtMode,
+    pub displacements: Bucket,
     pub signals: mpsc::Sender<(KithId, Stream)>,
     pub tunnels: mpsc::Sender<(KithId, Stream)>,
     pub measurements: mpsc::Sender<(KithId, Stream)>,
@@ -132,7 +117,7 @@ pub(super) struct Task {
     offered: watch::Receiver<Vec<String>>,
     parked: Vec<Parked>,
     pub published: Published,
-    datagrams: watch::Receiver<Datagrams>,
+    pub datagrams: watch::Receiver<Datagrams>,
 }
 
 impl Task {
@@ -159,9 +144,10 @@ impl Task {
             key: config.key,
             attempts: Vec::new(),
             listener,
-            stale: Stale::No,
+            stale: Stale::new(),
             loopback_node: super::swarm::is_loopback_node(config.bind),
             dht: config.dht,
+            displacements: table::displacements(),
             signals,
             tunnels,
             measurements,
@@ -185,21 +171,22 @@ impl Task {
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         self.close_door();
         self.listener.poll(&mut self.swarm, Instant::now());
-        // What was known before is shown from the first moment on.
-        self.stale = Stale::Now;
         let (mut media_gone, mut services_gone) = (false, false);
         let done = loop {
             let deadline = self.deadline();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Shutdown { reply }) => break Some(reply),
-                    Some(command) => self.command(command),
+                    Some(command) => {
+                        self.command(command);
+                        self.publish_now();
+                    }
                     // All handles are gone: nobody can use or stop this network any more.
                     None => break None,
                 },
                 event = self.swarm.select_next_some() => self.event(event),
                 Some(read) = self.hellos.join_next() => self.hello_done(read.ok().flatten()),
-                Some(dead) = self.suspects.next() => self.asked_for_life(dead),
+                Some(verdict) = self.suspects.next() => self.asked_for_life(verdict),
                 () = self.book.saved() => {}
                 changed = self.media_ports.changed(), if !media_gone => {
                     media_gone = changed.is_err();
@@ -225,7 +212,7 @@ impl Task {
         match command {
             Command::Connect { target, reply } => {
                 self.connect(&target, reply);
-                self.stale = Stale::Now;
+                self.rows_changed();
             }
             Command::Disconnect { target, reply } => {
                 let outcome = match self.connected(&target) {
@@ -253,6 +240,7 @@ impl Task {
                 let _ = reply.send(Ok(()));
             }
             Command::Provider(wanted) => self.provider_wanted(wanted),
+            Command::Doubt { peer } => self.doubt(address::to_libp2p(peer)),
             Command::Alive { reply } => _ = reply.send(Ok(())),
             Command::Shutdown { .. } => {}
         }
@@ -405,8 +393,7 @@ impl Task {
         tracing::debug!(%peer, observed = ?hello.observed, "said hello");
         self.book.named(&peer, &hello.name);
         entry.hello = Some(hello);
-        self.stale = Stale::Now;
-        self.publish();
+        self.link_changed(&peer);
         self.attempt_news(&peer);
     }
 
@@ -430,50 +417,10 @@ impl Task {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let rows = match self.stale {
-            Stale::Figures(at) => Some(at),
-            Stale::No | Stale::Now => None,
-        };
         let parked = self.parked.iter().map(|parked| parked.until).min();
         let kept = [self.publisher.deadline(), self.blocks.deadline(), self.book.deadline(), self.suspects.deadline()];
-        let others = [self.listener.retry_at(), self.attempts_deadline(), self.reach.deadline(), rows];
+        let others = [self.listener.retry_at(), self.attempts_deadline(), self.reach.deadline(), self.stale.deadline()];
         others.into_iter().chain(kept).flatten().chain(parked).chain(self.providers.deadline()).min()
-    }
-
-    /// A query about a peer is over, after so many requests.
-    pub fn query_over(&self, requests: u32) {
-        self.published.lookups.send_modify(|lookups| {
-            lookups.queries += 1;
-            lookups.requests += u64::from(requests);
-        });
-    }
-
-    /// The record of a peer that was looked for is there, after so many requests.
-    pub fn peer_found(&self, requests: u32) {
-        self.published.lookups.send_modify(|lookups| {
-            lookups.found += 1;
-            lookups.requests_until_found += u64::from(requests);
-        });
-    }
-
-    /// Figures have changed; the rows follow in a while.
-    pub fn figures_changed(&mut self) {
-        if self.stale == Stale::No {
-            self.stale = Stale::Figures(Instant::now() + ROWS_INTERVAL);
-        }
-    }
-
-    fn publish(&mut self) {
-        match self.stale {
-            Stale::No => return,
-            Stale::Figures(at) if Instant::now() < at => return,
-            Stale::Figures(_) | Stale::Now => self.stale = Stale::No,
-        }
-        self.published.links.send_replace(Arc::new(self.table.links()));
-        let mut rows = self.rows();
-        ways::merge(&mut rows, &self.datagrams.borrow());
-        self.published.rows.send_replace(Arc::new(rows));
-        self.publish_standing();
     }
 
     /// Where this node is reached, as far as it knows.

@@ -197,6 +197,24 @@ async fn a_stopped_node_keeps_what_runs_over_tcp_calls_others_and_comes_back_on_
 }
 
 #[tokio::test]
+async fn whoever_waits_on_a_connection_over_tcp_hears_that_it_was_closed_on_either_side() {
+    let ((a, mut in_a), (b, _in_b)) = (node("a").await, node("b").await);
+    let by_tcp = format!("/ip4/127.0.0.1/tcp/{}", a.listener().borrow().port);
+    let by_tcp = Target::Address(by_tcp.parse().expect("well formed"));
+    soon("connecting", b.connect(&by_tcp)).await.expect("a listens");
+    let mut ours = soon("opening", b.open_signal(a.peer_id())).await.expect("connected");
+    ours.write_all(&[1]).await.expect("open");
+    ours.flush().await.expect("open");
+    let (_, mut theirs) = soon("the stream", in_a.signals.recv()).await.expect("running");
+    soon("its byte", theirs.read_exact(&mut [0])).await.expect("open");
+    let reading = tokio::spawn(async move { ours.read(&mut [0]).await });
+    tokio::task::yield_now().await;
+    soon("disconnecting", b.disconnect(&Target::Peer(a.peer_id()))).await.expect("was connected");
+    let _ = soon("the end here", reading).await.expect("no panic");
+    let _ = soon("the end there", theirs.read(&mut [0])).await;
+}
+
+#[tokio::test]
 async fn a_node_that_is_moved_is_reached_at_its_new_port_only() {
     let ((a, _in_a), (b, _in_b)) = (node("a").await, node("b").await);
     let old = a.listener().borrow().port;

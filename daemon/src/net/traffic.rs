@@ -1,4 +1,5 @@
 //! Counts the bytes of all streams by peer, below every protocol: at the multiplexer of each authenticated connection.
+//! There too streams are made to end with their connection ([`super::ended`]).
 //!
 //! What travels through a relay counts for the peer it is for, and, packed once more, for the relay; only the latter counts
 //! for all together, since it is what leaves the machine.
@@ -18,6 +19,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox};
 
 use super::address;
+use super::ended::{Awaited, End};
 
 /// Closing a connection first sends what waits, and a dead one takes nothing.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -82,7 +84,8 @@ impl Traffic {
     /// A connection whose bytes are counted.
     pub(super) fn counted(&self, peer: &PeerId, muxer: StreamMuxerBox, endpoint: &ConnectedPoint) -> StreamMuxerBox {
         let all = (!endpoint.is_relayed()).then(|| Arc::clone(&self.all));
-        StreamMuxerBox::new(Muxer { inner: muxer, count: Count { peer: self.of(peer), all }, closing: None })
+        let count = Count { peer: self.of(peer), all };
+        StreamMuxerBox::new(Muxer { inner: muxer, count, end: End::default(), closing: None })
     }
 }
 
@@ -103,8 +106,15 @@ impl Count {
 struct Muxer {
     inner: StreamMuxerBox,
     count: Count,
+    end: End,
     /// Once it is being closed.
     closing: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Muxer {
+    fn counted(&self, inner: SubstreamBox) -> CountedStream {
+        CountedStream { inner, count: self.count.clone(), reading: self.end.awaited(), writing: self.end.awaited() }
+    }
 }
 
 impl StreamMuxer for Muxer {
@@ -113,15 +123,16 @@ impl StreamMuxer for Muxer {
 
     fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<CountedStream, io::Error>> {
         let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
-        Poll::Ready(Ok(CountedStream { inner, count: self.count.clone() }))
+        Poll::Ready(Ok(self.counted(inner)))
     }
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<CountedStream, io::Error>> {
         let inner = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
-        Poll::Ready(Ok(CountedStream { inner, count: self.count.clone() }))
+        Poll::Ready(Ok(self.counted(inner)))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        self.end.come();
         if let Poll::Ready(closed) = Pin::new(&mut self.inner).poll_close(cx) {
             return Poll::Ready(closed);
         }
@@ -137,11 +148,14 @@ impl StreamMuxer for Muxer {
 struct CountedStream {
     inner: SubstreamBox,
     count: Count,
+    reading: Awaited,
+    writing: Awaited,
 }
 
 impl AsyncRead for CountedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let bytes = ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let bytes = ready!(self.reading.or_lost(polled, cx))?;
         self.count.add(bytes, |counter| &counter.received);
         Poll::Ready(Ok(bytes))
     }
@@ -149,7 +163,8 @@ impl AsyncRead for CountedStream {
 
 impl AsyncWrite for CountedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let bytes = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
+        let bytes = ready!(self.writing.or_lost(polled, cx))?;
         self.count.add(bytes, |counter| &counter.sent);
         Poll::Ready(Ok(bytes))
     }
@@ -159,16 +174,19 @@ impl AsyncWrite for CountedStream {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let bytes = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, buffers))?;
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, buffers);
+        let bytes = ready!(self.writing.or_lost(polled, cx))?;
         self.count.add(bytes, |counter| &counter.sent);
         Poll::Ready(Ok(bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.writing.or_lost(polled, cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx)
+        let polled = Pin::new(&mut self.inner).poll_close(cx);
+        self.writing.or_lost(polled, cx)
     }
 }

@@ -46,6 +46,9 @@ async fn apply(running: &mut Config, new: &Config, log: &Log, node: &Node) {
     if running.auto_answer != new.auto_answer {
         node.calls.set_auto_answer(new.auto_answer).await;
     }
+    if running.calls_from_strangers != new.calls_from_strangers {
+        node.calls.set_strangers(new.calls_from_strangers).await;
+    }
     if changes.at_once.is_empty() && changes.at_restart.is_empty() {
         tracing::info!(file = %new.config_file.display(), "the settings were read again: nothing has changed");
     }

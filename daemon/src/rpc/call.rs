@@ -3,14 +3,19 @@
 use std::rc::Rc;
 
 use capnp::Error;
-use kith_common::call::{CallOptions, Switch};
-use kith_common::call_capnp::{call, calls};
-use kith_common::convert::{Enumeration, read_format, read_options, write_call_info, write_outcome};
+use kith_common::call::{CallOptions, CallRecord, LogQuery, Switch};
+use kith_common::call_capnp::{call, call_records_outcome, calls};
+use kith_common::chat::Before;
+use kith_common::convert::{
+    Enumeration, read_call_id, read_format, read_options, text, write_call_info, write_failure, write_outcome,
+    write_records,
+};
 use kith_common::failure::Failure;
+use kith_common::ids::PeerId;
 
 use super::connection::Connection;
 use super::media::{self, AudioSource, VideoSource};
-use super::{node, watch};
+use super::{node, room, watch};
 use crate::calls::CallHandle;
 
 pub struct CallsServer(pub Rc<Connection>);
@@ -42,10 +47,75 @@ impl calls::Server for CallsServer {
     }
 
     async fn get(self: Rc<Self>, params: calls::GetParams, mut results: calls::GetResults) -> capnp::Result<()> {
-        let id = params.get()?.get_id()?.to_str()?.parse().map_err(|error| Error::failed(format!("{error}")))?;
+        let id = read_call_id(params.get()?.get_id()?)?;
         let call = self.0.daemon.calls.get(id).ok_or_else(|| Error::failed(format!("there is no call {id}")))?;
         results.get().set_call(CallServer::client(&self.0, call));
         Ok(())
+    }
+
+    async fn log(self: Rc<Self>, params: calls::LogParams, mut results: calls::LogResults) -> capnp::Result<()> {
+        let params = params.get()?;
+        let query = LogQuery {
+            target: text(params.get_target()?)?,
+            text: text(params.get_text()?)?,
+            before: Before { position: params.get_before(), unix_ms: params.get_before_unix_ms() },
+            limit: params.get_limit(),
+        };
+        let page = match anybody_or(&self.0, &query.target) {
+            Ok(peer) => self.0.daemon.calls.log().page(&query, peer).await,
+            Err(failure) => Err(failure),
+        };
+        write_log(page.as_deref().map(room::calls), results.get().init_outcome());
+        Ok(())
+    }
+
+    async fn watch_log(
+        self: Rc<Self>,
+        params: calls::WatchLogParams,
+        mut results: calls::WatchLogResults,
+    ) -> capnp::Result<()> {
+        let watching = watch::call_log(self.0.daemon.calls.log().clone(), params.get()?.get_observer()?);
+        results.get().set_handle(self.0.subscribe("the log of calls", watching)?);
+        Ok(())
+    }
+
+    async fn forget_call(
+        self: Rc<Self>,
+        params: calls::ForgetCallParams,
+        mut results: calls::ForgetCallResults,
+    ) -> capnp::Result<()> {
+        let forgotten = self.0.daemon.calls.log().forget(read_call_id(params.get()?.get_id()?)?).await;
+        write_outcome(forgotten, results.get().init_outcome());
+        Ok(())
+    }
+
+    async fn clear_log(
+        self: Rc<Self>,
+        params: calls::ClearLogParams,
+        mut results: calls::ClearLogResults,
+    ) -> capnp::Result<()> {
+        let cleared = match anybody_or(&self.0, params.get()?.get_target()?.to_str()?) {
+            Ok(peer) => self.0.daemon.calls.log().clear(peer).await,
+            Err(failure) => Err(failure),
+        };
+        let mut to = results.get().init_outcome();
+        match cleared {
+            Ok(count) => to.set_removed(count),
+            Err(failure) => write_failure(&failure, to.init_failed()),
+        }
+        Ok(())
+    }
+}
+
+/// Whose calls are meant. An empty target: everybody's.
+fn anybody_or(connection: &Connection, target: &str) -> Result<Option<PeerId>, Failure> {
+    if target.trim().is_empty() { Ok(None) } else { connection.daemon.contacts.peer(target).map(Some) }
+}
+
+fn write_log(page: Result<&[CallRecord], &Failure>, to: call_records_outcome::Builder<'_>) {
+    match page {
+        Ok(records) => write_records(records, to.init_records(records.len() as u32)),
+        Err(failure) => write_failure(failure, to.init_failed()),
     }
 }
 

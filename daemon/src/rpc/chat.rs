@@ -193,11 +193,11 @@ fn limit(asked: u32) -> u32 {
 }
 
 /// What cannot be read now is tried again: whoever watches would wait for ever, and not hear why.
-async fn read<T>(read: impl AsyncFn() -> Result<T, Failure>) -> T {
+pub(super) async fn read<T>(read: impl AsyncFn() -> Result<T, Failure>) -> T {
     loop {
         match read().await {
             Ok(found) => return found,
-            Err(failure) => tracing::warn!(%failure, "messages could not be read for a client"),
+            Err(failure) => tracing::warn!(%failure, "the database could not be read for a client"),
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -10,6 +10,7 @@ use kith_store::Database;
 use tokio::sync::watch;
 
 use super::{Daemon, RpcThread, spawn};
+use crate::calls::CallLog;
 use crate::calls::rehearsal::Rehearsal;
 use crate::chat::{Chat, ChatParts};
 use crate::contacts::Contacts;
@@ -34,14 +35,14 @@ pub async fn serve_with_memory(socket: &Path) -> anyhow::Result<(RpcThread, Rehe
     let (offers, offered) = watch::channel(Vec::new());
     let config = NetConfig { name: "rehearsal".to_owned(), offered, ..NetConfig::local(SecretKey::generate()) };
     let (net, _) = Net::start(config).await?;
-    let (calls, rehearsal) = Rehearsal::start();
+    let database = Database::in_memory(net.peer_id()).await;
+    let contacts = Contacts::start(net.clone(), None, database.clone(), watch::channel(false).1, None).await?;
+    let (calls, rehearsal) = Rehearsal::start(CallLog::new(database.clone(), contacts.people()));
     let media = Media::start(media).await;
     let carried = Carried { chat: watch::channel(Begin::Running).0, files: watch::channel(Begin::Running).0 };
     let services = Services::start(net.clone(), media.clone(), Settings::load(data), offers, carried);
     let config = DiagnosticsConfig { bind: Some(LOOPBACK), ..DiagnosticsConfig::default() };
     let diagnostics = Diagnostics::start(config, net.clone(), media, calls.clone(), None);
-    let database = Database::in_memory(net.peer_id()).await;
-    let contacts = Contacts::start(net.clone(), None, database.clone(), watch::channel(false).1).await?;
     let chat = Chat::start(
         net.clone(),
         ChatParts {

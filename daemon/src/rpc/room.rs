@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use kith_common::call::CallRecord;
 use kith_common::chat::{Conversation, Message};
 use kith_common::contact::{Contact, People};
 use kith_common::file::{FilesState, Kept, MAX_TRANSFERS, Offer, Share, Transfer, Upload};
@@ -11,6 +12,8 @@ use kith_common::rpc::MAX_MESSAGE_BYTES;
 const ROOM_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 /// What a row takes besides its texts: ids as text, numbers, pointers, and the rounding of each to eight bytes.
 const ROW_BYTES: usize = 512;
+/// Seconds spent at a picture size.
+const SIZE_BYTES: usize = 16;
 /// A peer id as text, with its pointer.
 const PEER_BYTES: usize = 64;
 /// Conversations of a list: the schema promises so many.
@@ -55,6 +58,17 @@ pub fn first(messages: &[Message]) -> &[Message] {
 pub fn last(messages: &[Message]) -> &[Message] {
     let fitting = fitting(messages.iter().rev(), message_bytes).max(1);
     &messages[messages.len().saturating_sub(fitting)..]
+}
+
+/// The first calls of the log that fit.
+pub fn calls(records: &[CallRecord]) -> &[CallRecord] {
+    let bytes = |record: &CallRecord| {
+        let texts = record.peer_name.len() + record.target.len() + record.detail.len();
+        let figures = record.stats.as_ref().map_or(0, |stats| stats.encoder.len() + stats.sizes.len() * SIZE_BYTES);
+        2 * ROW_BYTES + texts + figures
+    };
+    let fitting = fitting(records.iter(), bytes).max(1);
+    &records[..fitting.min(records.len())]
 }
 
 /// The list that a client shows: without what is long in the last messages, and without the oldest when there are too

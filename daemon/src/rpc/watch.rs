@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use capnp::Error;
-use kith_common::call::{CallState, Medium};
-use kith_common::call_capnp::{call_observer, calls_observer};
+use kith_common::call::{CallState, LogQuery, MAX_LOG_NEWEST, Medium};
+use kith_common::call_capnp::{call_log_observer, call_observer, calls_observer};
 use kith_common::contact::People;
 use kith_common::contact_capnp::people_observer;
 use kith_common::convert::{
-    Enumeration, write_call_info, write_peers, write_people, write_services, write_stage, write_stats,
+    Enumeration, write_call_info, write_peers, write_people, write_records, write_services, write_stage, write_stats,
 };
 use kith_common::node::{PeerInfo, ServiceInfo};
 use kith_common::peer_capnp::peers_observer;
@@ -20,8 +20,8 @@ use tokio::sync::{broadcast, watch};
 use super::call::CallServer;
 use super::connection::Connection;
 use super::node::MAX_PEERS;
-use super::room;
-use crate::calls::CallHandle;
+use super::{chat, room};
+use crate::calls::{CallHandle, CallLog};
 
 /// The list of peers, now and after each change.
 pub async fn peers(
@@ -73,6 +73,21 @@ pub async fn calls(connection: Rc<Connection>, observer: calls_observer::Client)
         request.send().promise.await?;
     }
     Err(shutting_down())
+}
+
+/// The newest calls of the log, now and each time that rows have come or gone.
+pub async fn call_log(log: CallLog, observer: call_log_observer::Client) -> capnp::Result<()> {
+    let newest = LogQuery { limit: MAX_LOG_NEWEST, ..LogQuery::default() };
+    let mut changes = log.changes();
+    loop {
+        changes.mark_unchanged();
+        let records = chat::read(async || log.page(&newest, None).await).await;
+        let records = room::calls(&records);
+        let mut request = observer.changed_request();
+        write_records(records, request.get().init_newest(records.len() as u32));
+        request.send().promise.await?;
+        changes.changed().await.map_err(|_| shutting_down())?;
+    }
 }
 
 /// A client may leave out what does not interest it (a method it does not have is an error of its own); only one that is

@@ -130,6 +130,19 @@ impl Store {
         })
     }
 
+    /// The groups that this node is in, those that are deleted here among them (a new message shows them again), with the other
+    /// members.
+    pub fn groups(&self) -> Result<Vec<(GroupId, Vec<PeerId>)>> {
+        self.snapshot(|store| {
+            let here = store.rows(
+                "SELECT key, grp FROM conversation WHERE grp IS NOT NULL AND gone = ? ORDER BY grp",
+                [HERE],
+                |row| Ok((row.get::<_, i64>(0)?, GroupId::from_bytes(row.get(1)?))),
+            )?;
+            here.into_iter().map(|(key, id)| Ok((id, store.members(key)?))).collect()
+        })
+    }
+
     pub fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>> {
         self.snapshot(|store| {
             let key = store.talk(id)?.map(|talk| talk.key);

@@ -23,9 +23,18 @@ type Write = Box<dyn FnOnce(&mut Store) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Read = Box<dyn FnOnce(&Store) + Send>;
 
+/// What a power cut may take back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Safety {
+    /// Nothing that was answered.
+    Flushed,
+    /// It comes again by itself, so nobody waits for the disk; after a kill it is there all the same.
+    ComesAgain,
+}
+
 /// For the writer; the reader's are `Question`s.
 enum Job {
-    Write(Write),
+    Write(Write, Safety),
     Close(oneshot::Sender<()>),
 }
 
@@ -41,6 +50,13 @@ pub struct Database {
     /// `None`: the writer reads as well.
     reads: Option<mpsc::Sender<Question>>,
     newest: watch::Receiver<u64>,
+    calls: watch::Receiver<u64>,
+}
+
+/// What is told after each commit.
+struct Teller {
+    newest: watch::Sender<u64>,
+    calls: watch::Sender<u64>,
 }
 
 impl Database {
@@ -66,10 +82,12 @@ impl Database {
 
     fn start(writer: Store, reader: Option<Store>) -> Result<Self, Failure> {
         let (newest, changes) = watch::channel(writer.cursor()?);
+        let (calls, call_changes) = watch::channel(writer.calls.get());
+        let teller = Teller { newest, calls };
         let (writes, jobs) = mpsc::channel(MAX_WAITING);
         std::thread::Builder::new()
             .name("db-write".into())
-            .spawn(move || write_loop(writer, jobs, &newest))
+            .spawn(move || write_loop(writer, jobs, &teller))
             .map_err(|error| internal(&error))?;
         let reads = match reader {
             None => None,
@@ -82,13 +100,29 @@ impl Database {
                 Some(reads)
             }
         };
-        Ok(Self { writes, reads, newest: changes })
+        Ok(Self { writes, reads, newest: changes, calls: call_changes })
     }
 
     /// Returns when what `f` has written is on the disk.
     pub async fn write<T: Send + 'static>(
         &self,
         f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.change(f, Safety::Flushed).await
+    }
+
+    /// For what is learnt again by itself: returns when everybody sees it; the disk is not waited for, and only a power cut takes it back.
+    pub async fn note<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.change(f, Safety::ComesAgain).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
+        safety: Safety,
     ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         let job: Write = Box::new(move |store| {
@@ -99,7 +133,7 @@ impl Database {
                 answer.send(result.and_then(|value| committed.map(|()| value))).ok();
             })
         });
-        self.writes.send(Job::Write(job)).await.map_err(|_| StoreError::Closed)?;
+        self.writes.send(Job::Write(job, safety)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| lost())?.map_err(Failure::from)
     }
 
@@ -120,6 +154,11 @@ impl Database {
     /// The newest cursor of messages and conversations, told after the commit.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.newest.clone()
+    }
+
+    /// Changes after the commit of anything that may have changed the log of calls; the number says nothing else.
+    pub fn call_changes(&self) -> watch::Receiver<u64> {
+        self.calls.clone()
     }
 
     /// Waits until everything asked before is written and the files are closed: the next start need not check them. Further work is
@@ -166,15 +205,21 @@ fn read_loop(store: Store, mut questions: mpsc::Receiver<Question>) {
     }
 }
 
-fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, newest: &watch::Sender<u64>) {
+fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, teller: &Teller) {
     let mut closing = None;
     while closing.is_none() {
         let Some(first) = jobs.blocking_recv() else { break };
         let mut batch = Vec::new();
         let mut next = Some(first);
+        let mut safety = Safety::ComesAgain;
         while let Some(job) = next {
             match job {
-                Job::Write(write) => batch.push(write),
+                Job::Write(write, needs) => {
+                    batch.push(write);
+                    if needs == Safety::Flushed {
+                        safety = needs;
+                    }
+                }
                 Job::Close(done) => {
                     closing = Some(done);
                     break;
@@ -182,9 +227,12 @@ fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, newest: &watch::S
             }
             next = if batch.len() < MAX_BATCH { jobs.try_recv().ok() } else { None };
         }
-        write_batch(&mut store, batch);
-        tell(&store, newest);
-        idle(&mut store, &jobs, newest);
+        match safety {
+            Safety::Flushed => write_batch(&mut store, batch),
+            Safety::ComesAgain => unflushed(&mut store, |store| write_batch(store, batch)),
+        }
+        tell(&store, teller);
+        idle(&mut store, &jobs, teller);
     }
     if let Err(error) = store.checkpoint() {
         tracing::warn!(%error, "the database was closed without a checkpoint");
@@ -195,6 +243,18 @@ fn write_loop(mut store: Store, mut jobs: mpsc::Receiver<Job>, newest: &watch::S
     if let Some(done) = closing {
         done.send(()).ok();
     }
+}
+
+/// Runs `f` without waiting for the disk. What it commits is flushed with the next transaction that is.
+fn unflushed(store: &mut Store, f: impl FnOnce(&mut Store)) {
+    let set = |store: &Store, flushes: bool| {
+        if let Err(error) = store.set_flushes(flushes) {
+            tracing::error!(%error, "cannot say how the database is written");
+        }
+    };
+    set(store, false);
+    f(store);
+    set(store, true);
 }
 
 /// What has become certain, to those who wait.
@@ -233,18 +293,19 @@ fn panicked(panic: &(dyn Any + Send)) -> StoreError {
     StoreError::refused(FailureKind::Internal, "the database has failed over another question")
 }
 
-fn tell(store: &Store, newest: &watch::Sender<u64>) {
+fn tell(store: &Store, teller: &Teller) {
+    let raise =
+        |to: &watch::Sender<u64>, value| to.send_if_modified(|before| std::mem::replace(before, value) != value);
+    raise(&teller.calls, store.calls.get());
     match store.cursor() {
-        Ok(cursor) => {
-            newest.send_if_modified(|newest| std::mem::replace(newest, cursor) != cursor);
-        }
+        Ok(cursor) => _ = raise(&teller.newest, cursor),
         Err(error) => tracing::error!(%error, "cannot read the database's counter"),
     }
 }
 
 /// While nothing else is to be done: what is deleted goes, pieces of the index are merged, and deleted text leaves the
 /// write-ahead log.
-fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, newest: &watch::Sender<u64>) {
+fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, teller: &Teller) {
     let erase = |store: &mut Store| -> Result<bool> {
         match store.expiring.take() {
             Some(now) => Ok(store.expire(now)? > 0),
@@ -253,7 +314,7 @@ fn idle(store: &mut Store, jobs: &mpsc::Receiver<Job>, newest: &watch::Sender<u6
     };
     while jobs.is_empty() {
         match erase(store) {
-            Ok(true) => tell(store, newest),
+            Ok(true) => tell(store, teller),
             Ok(false) => break,
             Err(error) => {
                 tracing::warn!(%error, "cannot erase deleted messages now");

@@ -1,5 +1,5 @@
-//! What goes: messages beyond their retention, and conversations that a user deletes. Both bit by bit, because taking a message's words
-//! out of the index costs time, and what is said meanwhile must not wait for it.
+//! What goes: messages beyond their retention, with the calls of that time, and conversations that a user deletes. Messages go bit by
+//! bit, because taking a message's words out of the index costs time, and what is said meanwhile must not wait for it.
 
 use kith_common::chat::{Conversation, ConversationId, MessageId};
 use rusqlite::params;
@@ -24,7 +24,8 @@ impl Store {
     }
 
     /// Deletes some of the messages that are older than their conversation keeps them, and of those in deleted conversations. How many; the
-    /// others go while nothing else is to be done. Own messages that still wait for their receivers stay.
+    /// others go while nothing else is to be done. Own messages that still wait for their receivers stay. Calls with the same peer that
+    /// are older than that go with them.
     pub fn expire(&mut self, now_unix_ms: i64) -> Result<u64> {
         self.atomically(|store| {
             let kept: Vec<(i64, i64)> = store.rows(
@@ -32,6 +33,9 @@ impl Store {
                 [],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
+            if !kept.is_empty() {
+                store.expire_calls(now_unix_ms, DAY_MS)?;
+            }
             let mut gone = 0;
             for (talk, days) in kept {
                 let before = now_unix_ms.saturating_sub(days.saturating_mul(DAY_MS));

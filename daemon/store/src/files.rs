@@ -50,8 +50,12 @@ pub(crate) fn open(dir: &Path, own: PeerId) -> Result<(Store, PathBuf, Option<Re
     schema::check_file(&path)?;
     // A log that is left over: the last shutdown was not a clean one, and the machine may have gone down with it.
     let unclean = std::fs::metadata(beside(&path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let cut_short = beside(&path, "-wal").exists();
     let suspect = beside(&path, ".suspect").exists();
     let opened = Store::open(&path, own, Access::Write).and_then(|store| {
+        if cut_short {
+            store.skip_cursors()?;
+        }
         if suspect || unclean {
             store.check(if suspect { Index::Checked } else { Index::Unchecked })?;
         }

@@ -14,6 +14,12 @@ const REPLY_CHARS: usize = 120;
 /// A search has at most so many words, and each at most so many characters; what is beyond is not looked at.
 const MAX_WORDS: usize = 16;
 const MAX_WORD_CHARS: usize = 64;
+/// From so many characters on the last word may be a beginning. The index has the beginnings of two to six characters ready; those of
+/// one would be a tenth of all words each, which are too many to be found fast.
+const MIN_BEGINNING: usize = 2;
+/// Scripts from here on (Thai, Chinese, Japanese and their neighbours) have no spaces between words, which are short: one character is
+/// much there, and what people mean is hardly ever the whole of what the index takes for a word.
+const WITHOUT_SPACES: char = '\u{0e00}';
 /// Goes before a conversation's number in the index of words (see the schema). People's texts may have it too, so hits are checked.
 const PLACE_MARK: char = '\u{e000}';
 
@@ -170,13 +176,13 @@ fn query(text: &str) -> Option<String> {
         .map(|word| word.chars().filter(|&c| !is_private(c)).take(MAX_WORD_CHARS).collect::<String>())
         .filter(|word| word.contains(char::is_alphanumeric))
         .take(MAX_WORDS)
-        .map(|word| format!("\"{word}\""))
         .collect();
     let last = words.last()?;
-    // A word and a space is a whole word. So is a single letter, as the beginning of a tenth of all words it would find too much to
-    // be found fast; in scripts without spaces it may be a word's beginning after all.
-    let whole = text.ends_with(char::is_whitespace) || last.len() <= 3;
-    Some(format!("{}{}", words.join(" AND "), if whole { "" } else { "*" }))
+    // A word and a space is a whole word.
+    let short = last.chars().count() < MIN_BEGINNING && last.chars().all(|c| c < WITHOUT_SPACES);
+    let whole = text.ends_with(char::is_whitespace) || short;
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    Some(format!("{}{}", quoted.join(" AND "), if whole { "" } else { "*" }))
 }
 
 /// Which people do not write, and the index would take for a letter.
@@ -198,6 +204,9 @@ mod tests {
         assert_eq!(query("\u{e000}12 🙂 --- \0"), Some(r#""12"*"#.to_owned()));
         assert_eq!(query("whole word ").as_deref(), Some(r#""whole" AND "word""#));
         assert_eq!(query("a b").as_deref(), Some(r#""a" AND "b""#));
+        assert_eq!(query("a \u{e9}").as_deref(), Some("\"a\" AND \"\u{e9}\""), "a letter, however many bytes it has");
+        assert_eq!(query("a be").as_deref(), Some(r#""a" AND "be"*"#));
+        assert_eq!(query("\u{5c71}").as_deref(), Some("\"\u{5c71}\"*"));
         assert_eq!(query(" \" * "), None);
     }
 }

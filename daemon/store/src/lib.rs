@@ -2,7 +2,8 @@
 //!
 //! `Database` is for everybody: `write` and `read` take a piece of work to the thread that has the file open, as a `Store`. A `write` has
 //! returned when its work is on the disk, all of it or none. `changes` tells how far the counter is: every change of a message or a
-//! conversation raises it, so that a client which knows the last cursor it saw can ask for everything after that.
+//! conversation raises it, so that a client which knows the last cursor it saw can ask for everything after that. `call_changes` tells
+//! that calls have come into the log or gone from it.
 //!
 //! A message's place in its conversation is the counter's value when it came: `position` rises by arrival and is never used again. What the
 //! two sides of a link have of one another is in marks: an author numbers its entries in each place from 1 without gaps, `hear` takes
@@ -24,6 +25,7 @@ mod held;
 mod history;
 mod marks;
 mod meet;
+mod moved;
 mod repair;
 mod say;
 mod schema;
@@ -32,7 +34,7 @@ mod store;
 mod transfers;
 mod types;
 
-pub use calls::MAX_CALLS;
+pub use calls::{MAX_CALLS, MAX_CALLS_OF_ONE};
 pub use copies::{KeptRow, PartRow};
 pub use database::Database;
 pub use error::{Result, StoreError};
@@ -40,5 +42,6 @@ pub use shares::{CopyRow, Holding, PieceRow, ShareRow, Told};
 pub use store::Store;
 pub use transfers::{OfferRow, Standing, TransferRow};
 pub use types::{
-    Body, CallRecord, ContactRow, Entry, Heard, HoldLimits, Place, Refusal, Repair, Sealed, StoreGroupChange,
+    Body, CallsWanted, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed, Standing,
+    StoreGroupChange,
 };

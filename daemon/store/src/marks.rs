@@ -1,4 +1,5 @@
-//! How far each peer is with this node's entries, and what that makes of the messages' states. Marks and states only rise.
+//! How far each peer is with this node's entries, and what that makes of the messages' states. Marks and states only rise, but for
+//! what a peer hands back (`meet`).
 
 use kith_common::ids::PeerId;
 use rusqlite::params;
@@ -38,9 +39,29 @@ impl Store {
         )
     }
 
-    /// The peer's machine was given them.
+    /// The peer's machine was given them. Those that wait for a reason which the peer has said go on waiting until it has stored
+    /// them: else each further try would look like success for a moment.
     pub fn handed(&mut self, peer: PeerId, place: Place, up_to: u64) -> Result<()> {
         self.raise(peer, place, up_to, "handed = max(handed, ?1)")
+    }
+
+    /// Somebody keeps them sealed for the peer: they are on their way, whatever the peer has said before.
+    pub fn kept(&mut self, peer: PeerId, place: Place, up_to: u64) -> Result<()> {
+        self.atomically(|store| {
+            store.handed(peer, place, up_to)?;
+            let Some(talk) = store.talk(at(peer, place))? else { return Ok(()) };
+            let waiting: Vec<i64> = store.rows(
+                "SELECT position FROM message WHERE conversation = ?1 AND author IS NULL AND sequence <= ?2 AND state = ?3
+                 AND sequence > (SELECT stored FROM link WHERE conversation = ?1 AND peer = ?4)",
+                params![talk.key, int(up_to), QUEUED, peer.public_key()],
+                |row| row.get(0),
+            )?;
+            for position in waiting {
+                store.change("UPDATE message SET state = ?, error = '' WHERE position = ?", [SENT, position])?;
+                store.touch_row(talk.key, position)?;
+            }
+            Ok(())
+        })
     }
 
     /// The peer has stored them.
@@ -146,18 +167,24 @@ impl Store {
         if members == 0 {
             return Ok(());
         }
+        // Whoever has not accepted this node as a contact takes nothing: that its machine was given something means nothing yet.
+        let accepted: bool = self.value(
+            "SELECT NOT EXISTS (SELECT 1 FROM conversation JOIN contact USING (peer) WHERE conversation.key = ? AND mutual = 0)",
+            [talk],
+        )?;
+        let sent = if accepted { sent } else { 0 };
         let now = [sent.max(was[0]), delivered.max(was[1]), read.max(was[2])];
         if now == was {
             return Ok(());
         }
         let steps = [(READ, was[2], now[2]), (DELIVERED, was[1], now[1]), (SENT, was[0], now[0])];
         for (state, after, to) in steps {
-            // A message that was given up is not on its way again until somebody has it.
+            // A message that was given up, or waits for a reason, is not on its way again until somebody has it.
             let from = if state == SENT { QUEUED } else { state - 1 };
             let changed: Vec<i64> = self.rows(
-                "SELECT position FROM message WHERE conversation = ? AND author IS NULL AND sequence > ? AND sequence <= ?
-                 AND state <= ?",
-                [talk, after, to, from],
+                "SELECT position FROM message WHERE conversation = ?1 AND author IS NULL AND sequence > ?2 AND sequence <= ?3
+                 AND state <= ?4 AND (?4 > ?5 OR error = '')",
+                [talk, after, to, from, QUEUED],
                 |row| row.get(0),
             )?;
             for position in changed {

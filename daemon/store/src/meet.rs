@@ -33,7 +33,8 @@ impl Store {
         })
     }
 
-    /// The peer does not take what was said to it alone from that number on; it stays queued, with the reason.
+    /// The peer does not take what was said to it alone from that number on: nobody has it, so it is queued, with the reason, and
+    /// stays so through further tries until the peer has stored it.
     pub fn not_taken(&mut self, peer: PeerId, from: u64, reason: &str) -> Result<()> {
         self.atomically(|store| {
             let Some(talk) = store.talk(at(peer, Place::Direct))? else { return Ok(()) };
@@ -66,9 +67,10 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use kith_common::chat::{Before, Message, MessageId, MessageState};
+    use kith_common::contact::Trust;
 
     use super::*;
-    use crate::Body;
+    use crate::{Body, ContactRow};
 
     const OTHER: PeerId = PeerId::from_public_key([2; 32]);
     const WITH: ConversationId = ConversationId::Peer(OTHER);
@@ -127,10 +129,49 @@ mod tests {
             history(store).into_iter().map(|message| (message.state, message.error)).collect()
         };
         let waiting = (MessageState::Queued, "not accepted yet".to_owned());
-        assert_eq!(states(&store), [(MessageState::Delivered, String::new()), waiting.clone(), waiting]);
-        store.handed(OTHER, Place::Direct, 3).expect("memory has room");
-        assert_eq!(states(&store)[1], (MessageState::Sent, String::new()));
+        assert_eq!(states(&store), [(MessageState::Delivered, String::new()), waiting.clone(), waiting.clone()]);
+        // Tried again, and refused again: those who watch see nothing of it.
+        let cursor = store.cursor().expect("it can be read");
+        for _ in 0..3 {
+            store.handed(OTHER, Place::Direct, 3).expect("memory has room");
+            assert_eq!(states(&store)[1..], [waiting.clone(), waiting.clone()]);
+            store.not_taken(OTHER, 2, "not accepted yet").expect("memory has room");
+        }
+        assert_eq!(store.cursor().expect("it can be read"), cursor);
+        // A contact of both keeps one of them, which is then under way.
+        store.kept(OTHER, Place::Direct, 2).expect("memory has room");
+        assert_eq!(states(&store)[1..], [(MessageState::Sent, String::new()), waiting]);
         store.peer_stored(OTHER, Place::Direct, 3).expect("memory has room");
-        assert!(history(&store).iter().all(|message| message.state == MessageState::Delivered));
+        let delivered = (MessageState::Delivered, String::new());
+        assert_eq!(states(&store), [delivered.clone(), delivered.clone(), delivered]);
+    }
+
+    #[test]
+    fn what_was_handed_to_somebody_who_has_not_accepted_is_not_sent() {
+        let mut store = said(2);
+        let mut other = ContactRow {
+            peer: OTHER,
+            name: "Ben".into(),
+            own_name: String::new(),
+            note: String::new(),
+            colour: 0,
+            calls: Trust::Ask,
+            files: Trust::Ask,
+            relay: Trust::Ask,
+            verified: false,
+            mutual: false,
+            addresses: Vec::new(),
+            last_seen_unix_ms: 0,
+            added_unix_ms: 0,
+            asked: true,
+            request_text: String::new(),
+        };
+        store.put_contact(&other).expect("memory has room");
+        store.handed(OTHER, Place::Direct, 1).expect("memory has room");
+        assert!(history(&store).iter().all(|message| message.state == MessageState::Queued));
+        other.mutual = true;
+        store.put_contact(&other).expect("memory has room");
+        store.handed(OTHER, Place::Direct, 2).expect("memory has room");
+        assert!(history(&store).iter().all(|message| message.state == MessageState::Sent));
     }
 }

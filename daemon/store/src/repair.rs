@@ -134,12 +134,20 @@ fn open_damaged(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
+fn columns_of(conn: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    conn.prepare(&format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid"))?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 /// How many rows were copied, and whether those are all.
 fn copy(from: &Connection, to: &Connection, table: &str) -> Result<(u64, bool)> {
-    let columns: Vec<String> = to
-        .prepare(&format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid"))?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let mut columns = columns_of(to, table)?;
+    // A database of an earlier version lacks some, which have their defaults then.
+    let theirs = columns_of(from, table).unwrap_or_default();
+    if !theirs.is_empty() {
+        columns.retain(|column| theirs.contains(column));
+    }
     let names = columns.join(", ");
     let marks = vec!["?"; columns.len()].join(", ");
     let mut insert = to.prepare(&format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"))?;

@@ -19,6 +19,8 @@ const STATEMENTS: usize = 160;
 const CACHE_KIB: u32 = 16 * 1024;
 /// What the write-ahead log is cut to after a checkpoint.
 const LOG_BYTES: u32 = 8 * 1024 * 1024;
+/// More changes than can be written without a flush (`Database::note`) between two of `Database::write`.
+const CURSORS_SKIPPED: i64 = 1_000_000;
 /// Pages of the index that are merged at once: a millisecond or two.
 const MERGED_PAGES: i64 = 32;
 
@@ -30,6 +32,8 @@ pub struct Store {
     pub(crate) scrub: Cell<bool>,
     /// More messages are too old at this time than went at once.
     pub(crate) expiring: Cell<Option<i64>>,
+    /// Counts the changes of the log of calls, one that was undone with them.
+    pub(crate) calls: Cell<u64>,
     /// Why the transaction that is open for others as well was undone.
     pub(crate) undone: Cell<Option<StoreError>>,
     path: Option<PathBuf>,
@@ -84,7 +88,8 @@ impl Store {
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_size_limit = {LOG_BYTES}; PRAGMA trusted_schema = OFF;"
         ))?;
-        Ok(Self { conn, own, scrub: Cell::new(false), expiring: Cell::new(None), undone: Cell::new(None), path: None })
+        let (scrub, expiring, calls, undone) = (Cell::new(false), Cell::new(None), Cell::new(0), Cell::new(None));
+        Ok(Self { conn, own, scrub, expiring, calls, undone, path: None })
     }
 
     pub fn own(&self) -> PeerId {
@@ -154,6 +159,11 @@ impl Store {
         self.value("UPDATE counter SET cursor = cursor + 1 RETURNING cursor", [])
     }
 
+    /// After an end without goodbye: a power cut has taken back changes whose cursors clients may have. None is given again.
+    pub(crate) fn skip_cursors(&self) -> Result<()> {
+        self.change("UPDATE counter SET cursor = cursor + ?", [CURSORS_SKIPPED]).map(drop)
+    }
+
     /// Puts the messages that are new since the last time into the index of words. Once a transaction, because the index writes a
     /// piece of its own each time.
     pub(crate) fn index_new(&self) -> Result<()> {
@@ -179,13 +189,18 @@ impl Store {
         self.run("INSERT INTO words (words) VALUES ('optimize')")
     }
 
+    /// Whether the end of a transaction waits for the disk. Not within one.
+    pub(crate) fn set_flushes(&self, on: bool) -> Result<()> {
+        Ok(self.conn.execute_batch(if on { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?)
+    }
+
     /// Merges some of the index's pieces. False: there is nothing to merge.
     pub(crate) fn merge_some(&self) -> Result<bool> {
         // It is lost by a power cut at worst, and done again; so it does not wait for the disk.
-        self.conn.execute_batch("PRAGMA synchronous = NORMAL")?;
+        self.set_flushes(false)?;
         let before = self.conn.total_changes();
         let merged = self.change("INSERT INTO words (words, rank) VALUES ('merge', ?)", [MERGED_PAGES]);
-        self.conn.execute_batch("PRAGMA synchronous = FULL")?;
+        self.set_flushes(true)?;
         merged?;
         // The command itself counts as one.
         Ok(self.conn.total_changes() - before >= 2)

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use kith_common::call::{CallKind, Direction, EndReason, Stage};
-use kith_common::chat::{Attachment, GroupId, Message, MessageId};
+use kith_common::chat::{Attachment, Before, GroupId, Message, MessageId};
 use kith_common::contact::Trust;
-use kith_common::ids::{CallId, PeerId};
+use kith_common::ids::PeerId;
 use serde::{Deserialize, Serialize};
 
 /// One contact as it is kept; presence and blocking are others' affairs.
@@ -35,6 +34,44 @@ pub struct ContactRow {
     /// What goes with our request.
     pub request_text: String,
 }
+/// A group without what was said in it, as a backup has it: enough to take what is said there after a move, and to be heard. Its
+/// JSON form is in backups of all versions: fields are only added, with defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    pub id: GroupId,
+    /// Who alone can change it; `None`: lost with a damaged database.
+    pub maker: Option<PeerId>,
+    pub title: String,
+    pub standing: Standing,
+    #[serde(default)]
+    pub retention_days: u32,
+    /// Deleted here; a new message shows it again.
+    #[serde(default)]
+    pub hidden: bool,
+    /// The number of this node's newest entry.
+    pub said: u64,
+    /// The others that are in it, or were.
+    pub peers: Vec<GroupPeer>,
+}
+
+/// Whether this node is in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    Member,
+    Removed,
+    Left,
+}
+
+/// Another in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPeer {
+    pub peer: PeerId,
+    pub member: bool,
+    /// Its entries were stored up to there.
+    pub heard: u64,
+}
+
 
 /// Where an entry belongs within the link of two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,21 +167,13 @@ pub struct HoldLimits {
     pub total_bytes: u64,
 }
 
-/// One call that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallRecord {
-    pub id: CallId,
-    pub peer: PeerId,
-    pub direction: Direction,
-    pub kind: CallKind,
-    pub started_unix_ms: i64,
-    pub ended_unix_ms: i64,
-    pub reason: EndReason,
-    pub failed_stage: Option<Stage>,
-    /// What happened, in a sentence; empty when a person ended it.
-    pub detail: String,
-    /// JSON of its owner's making; empty: none was measured.
-    pub quality: String,
+/// Which calls of the log are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallsWanted {
+    /// Positions and times as in the log: its end is the newest call.
+    pub before: Before,
+    pub peer: Option<PeerId>,
+    pub limit: u32,
 }
 
 /// What was done about a damaged database.

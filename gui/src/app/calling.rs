@@ -35,7 +35,9 @@ impl App {
         self.cancelled_test = None;
         self.home.testing = Some("Starting an echo on this machine…".into());
         self.open_devices(CallKind::Video);
-        self.commander.send(Command::TestCall { options: options(CallKind::Video) });
+        // One's own echo has nothing to do in the list of calls.
+        let options = CallOptions { log: Switch::Off, ..options(CallKind::Video) };
+        self.commander.send(Command::TestCall { options });
     }
 
     /// Opens what a call of this kind sends. Takes no time: devices open on their own threads.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use iced::{Task, window};
 use kith_common::call::{CallInfo, CallState, Direction, EndReason, Ending, StageReport};
+use kith_common::failure::FailureKind;
 use kith_common::ids::CallId;
 
 use super::{App, Message, Place, Screen};
@@ -36,6 +37,14 @@ impl App {
             }
             Event::Files(told) => return self.heard_of_files(told),
             Event::People(_) | Event::Conversations(_) | Event::Messages(_) => return self.heard_of_people(event),
+            Event::CallLog(told) => {
+                // The loss of the daemon is told once, by the link itself.
+                if told.as_ref().is_err_and(|failure| failure.kind == FailureKind::NoDaemon) {
+                    return Task::none();
+                }
+                let wish = self.recent.hear(told);
+                return self.grant(wish);
+            }
             Event::Call(info) => return self.call_changed(info),
             Event::Stage(id, report) => match &mut self.screen {
                 Screen::Call(call) if call.info.id == id => call.stage(report),

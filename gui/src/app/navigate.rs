@@ -60,6 +60,8 @@ pub enum Key {
     Jump,
     /// Up and down in a list.
     Step(isize),
+    /// What is chosen goes to the clipboard.
+    Copy,
     Escape,
 }
 
@@ -75,6 +77,7 @@ pub fn key(pressed: &Pressed, modifiers: Modifiers) -> Option<Key> {
         Pressed::Character("6") if modifiers.command() => Some(Key::Go(Place::Diagnostics)),
         Pressed::Character("k") if modifiers.command() => Some(Key::Jump),
         Pressed::Character("f") if modifiers.command() => Some(Key::Search),
+        Pressed::Character("c") if modifiers.command() => Some(Key::Copy),
         Pressed::Named(Named::Tab) if modifiers.control() => Some(Key::Turn(if back { -1 } else { 1 })),
         Pressed::Named(Named::Tab) => Some(Key::Field(if back { -1 } else { 1 })),
         Pressed::Named(Named::ArrowDown) => Some(Key::Step(1)),
@@ -132,7 +135,11 @@ impl App {
                 let wish = self.network.update(network::Message::Unselect);
                 return self.grant(wish);
             }
-            Key::Step(_) | Key::Escape => {}
+            Key::Copy if self.place == Place::Chat => {
+                let wish = self.chat.update(chat::Message::CopyChosen);
+                return self.grant(wish);
+            }
+            Key::Step(_) | Key::Copy | Key::Escape => {}
         }
         Task::none()
     }

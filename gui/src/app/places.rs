@@ -1,12 +1,18 @@
 //! The screens about the node: what they wish is done here, and what the daemon tells is handed to them.
 
+use iced::widget::{column, container, responsive, row};
 use iced::{Element, Task};
 use kith_common::failure::FailureKind;
 
 use super::{App, Message, Place};
 use crate::link::{Command, Event};
 use crate::screen::sidebar::Node;
-use crate::screen::{Wish, network};
+use crate::screen::{Wish, devices, network};
+
+/// From this width on the calls that are over stand beside the form; below it they stand under it.
+const BESIDE: f32 = 700.0;
+const RECENT_WIDTH: f32 = 300.0;
+const RECENT_HEIGHT: f32 = 250.0;
 
 impl App {
     pub(super) fn grant(&mut self, wish: Wish) -> Task<Message> {
@@ -19,6 +25,7 @@ impl App {
                 return iced::clipboard::read().map(|content| Message::Network(network::Message::Pasted(content)));
             }
             Wish::Call(peer, kind) => self.dial(peer.to_string(), kind),
+            Wish::Dial(target, kind) => self.dial(target, kind),
             Wish::Measure(peer) => {
                 self.diagnostics.choose(Some(peer));
                 return self.go(Place::Diagnostics);
@@ -47,13 +54,25 @@ impl App {
         let node = &self.sidebar.node;
         let copied = self.copied.as_ref().map(|(_, content)| content.as_str());
         match self.place {
-            Place::Calls => self.home.view(node, &self.studio).map(Message::Home),
+            Place::Calls => responsive(move |size| self.calls_view(size.width)).into(),
             Place::Chat => self.chat.view(node, copied).map(Message::Chat),
             Place::Files => self.files.view(node, &self.chat.people, copied).map(Message::Files),
             Place::Network => self.network.view(node, copied).map(Message::Network),
             Place::Services => self.services.view(node).map(Message::Services),
             Place::Diagnostics => self.diagnostics.view(node, copied).map(Message::Diagnostics),
         }
+    }
+
+    /// Whom to call, and who has called.
+    fn calls_view(&self, width: f32) -> Element<'_, Message> {
+        let node = &self.sidebar.node;
+        let recent = self.recent.view(&self.chat, matches!(node, Node::Up { .. })).map(Message::Recent);
+        if width < BESIDE {
+            let home = self.home.view(node, &self.studio, devices::Layout::Wide).map(Message::Home);
+            return column![home, container(recent).height(RECENT_HEIGHT)].spacing(12).into();
+        }
+        let home = self.home.view(node, &self.studio, devices::Layout::Tall).map(Message::Home);
+        row![home, container(recent).width(RECENT_WIDTH)].spacing(12).into()
     }
 
     /// What the daemon tells about itself.
@@ -81,7 +100,7 @@ impl App {
                 self.network.news(job, &news);
                 self.services.news(job, &news);
                 let (files, chat) = (self.files.news(job, &news), self.chat.news(job, &news));
-                let wishes = vec![files, chat, self.diagnostics.news(job, &news)];
+                let wishes = vec![files, chat, self.diagnostics.news(job, &news), self.recent.news(job, &news)];
                 return self.grant(Wish::All(wishes));
             }
             _ => {}
@@ -101,6 +120,7 @@ impl App {
     pub(super) fn node_is_lost(&mut self) {
         self.chat.lost();
         self.files.lost();
+        self.recent.lost();
         self.network.lost();
         self.services.lost();
         self.diagnostics.lost();

@@ -4,8 +4,10 @@ use std::process::Stdio;
 
 use iced::widget::operation;
 use iced::{Subscription, Task, window};
+use kith_capture::qr;
 use kith_common::call::{CallInfo, CallKind, Direction};
 use kith_common::chat::{Message as Said, MessageState};
+use kith_common::failure::{Failure, FailureKind};
 
 use super::{App, Message, Place, Screen};
 use crate::link::Event;
@@ -134,6 +136,17 @@ impl App {
             Wish::PasteContact => {
                 return iced::clipboard::read()
                     .map(|content| Message::Chat(chat::Message::Dialog(chat::dialog::Message::Pasted(content))));
+            }
+            Wish::ReadPicture(path) => {
+                // A second or two of computing, which the window does not wait for.
+                let reading = async move { tokio::task::spawn_blocking(move || qr::read(&path)).await };
+                return Task::future(reading).map(|read| {
+                    let lost = |error: tokio::task::JoinError| {
+                        Failure::new(FailureKind::Internal, format!("the picture was not looked at: {error}"))
+                    };
+                    let read = read.map_err(lost).and_then(|read| read);
+                    Message::Chat(chat::Message::Dialog(chat::dialog::Message::Read(read)))
+                });
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kith_common::call::CallRecord;
 use kith_common::chat::{Conversation, Message};
 use kith_common::client::Client;
 use kith_common::contact::{Contact, SafetyNumber};
@@ -13,7 +14,7 @@ use kith_common::ids::PeerId;
 use kith_common::node::{PeerInfo, ServiceInfo};
 use tokio::sync::mpsc;
 
-use super::{Event, Filing, Talk};
+use super::{Event, Filing, Log, Talk};
 
 /// Reports of an errand that wait for the link; the daemon waits behind them.
 pub(super) const REPORTS: usize = 16;
@@ -55,6 +56,8 @@ pub enum Errand {
     Talk(Talk),
     /// About shares and transfers.
     Files(Filing),
+    /// About calls that are over.
+    Log(Log),
 }
 
 impl std::fmt::Debug for Errand {
@@ -74,6 +77,7 @@ impl std::fmt::Debug for Errand {
             Self::Report => f.write_str("Report"),
             Self::Talk(talk) => talk.fmt(f),
             Self::Files(filing) => filing.fmt(f),
+            Self::Log(log) => write!(f, "{log:?}"),
         }
     }
 }
@@ -93,6 +97,8 @@ pub enum News {
     Contact(Box<Contact>),
     Safety(SafetyNumber),
     Message(Box<Message>),
+    /// A page of the log, the newest first.
+    Calls(Vec<CallRecord>),
     /// Messages, oldest first; of a search newest first.
     Page(Vec<Message>),
     Conversation(Box<Conversation>),
@@ -141,6 +147,7 @@ async fn obey(client: &Client, job: Job, errand: Errand, events: &mpsc::Sender<E
         Errand::Report => News::Report(client.diagnostics_report().await?),
         Errand::Talk(talk) => super::talk::obey(client, talk).await?,
         Errand::Files(filing) => super::files::obey(client, job, filing, events).await?,
+        Errand::Log(log) => super::log::obey(client, log).await?,
     })
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::echo::EchoNode;
-use super::{Command, Doing, Event, Job, LinkConfig, News, Test, daemon, errand, files, talk};
+use super::{Command, Doing, Event, Job, LinkConfig, News, Test, daemon, errand, files, log, talk};
 
 /// Between two attempts to reach the daemon.
 const RETRY: Duration = Duration::from_millis(500);
@@ -105,6 +105,7 @@ async fn serve(
     tasks.spawn(talk::conversations(client.clone(), events.clone()));
     tasks.spawn(talk::messages(client.clone(), events.clone(), talk::Seen::clone(seen)));
     tasks.spawn(calls(client.clone(), events.clone(), Arc::clone(&echo)));
+    tasks.spawn(log::follow(client.clone(), events.clone()));
     loop {
         tokio::select! {
             () = client.closed() => {

@@ -296,8 +296,8 @@ impl Scripted {
                 self.away.retain(|peer| peer.to_string() != *target);
                 return None;
             }
-            // People and files have scripts of their own.
-            Errand::Talk(_) | Errand::Files(_) => return None,
+            // People, files and calls that are over have scripts of their own.
+            Errand::Talk(_) | Errand::Files(_) | Errand::Log(_) => return None,
             Errand::Ping { .. } | Errand::Trace(_) | Errand::Bandwidth { .. } | Errand::Report => return None,
         })
     }
@@ -385,6 +385,7 @@ pub async fn work(job: Job, errand: Errand, events: mpsc::Sender<Event>) {
         | Errand::StopService(_)
         | Errand::MoveService(..)
         | Errand::Talk(_)
-        | Errand::Files(_) => {}
+        | Errand::Files(_)
+        | Errand::Log(_) => {}
     }
 }

@@ -11,6 +11,7 @@ use kith_common::clock::unix_ms;
 use kith_common::contact::{Contact, ContactRequest, People, Presence, Right, SafetyNumber, Trust};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
+use kith_common::target::Target;
 
 use super::peer_id;
 use crate::link::{Event, HITS, News, PAGE, Span, Talk};
@@ -511,7 +512,11 @@ impl Talks {
     fn meet(&mut self, talk: &Talk) -> News {
         match talk {
             Talk::Add { target, name, .. } => {
-                let peer = target.parse().unwrap_or(peer_id(42));
+                let peer = match target.parse() {
+                    Ok(Target::Peer(peer)) => peer,
+                    Ok(Target::Ticket(ticket)) => ticket.peer,
+                    _ => peer_id(42),
+                };
                 let known = self.people.contacts.iter().any(|contact| contact.peer_id == peer);
                 if !known {
                     let name = if name.is_empty() { "Newcomer" } else { name };

@@ -6,9 +6,11 @@ mod bubble;
 pub mod card;
 pub mod compose;
 pub mod dialog;
+mod hear;
 mod list;
 mod open;
 pub mod thread;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use iced::widget::{container, row, stack, text, text_editor};
 use iced::{Element, Fill};
+use kith_capture::qr;
 use kith_common::call::{CallKind, Switch};
 use kith_common::chat::{Conversation, ConversationId, Message as Said, MessageId};
 use kith_common::clock::unix_ms;
@@ -23,19 +26,18 @@ use kith_common::contact::{Contact, People, Presence};
 use kith_common::failure::Failure;
 use kith_common::file::FilesState;
 use kith_common::ids::PeerId;
-use kith_common::node::{Identity, Path, PeerInfo};
 
 use super::Wish;
 use super::files::adding::Queue;
 use super::sidebar::Node;
-use crate::link::{Errand, Job, News, Span, Talk};
+use crate::link::{Errand, Job, Span, Talk};
 use crate::notify::Telling;
 use crate::theme;
 use crate::widget::rows::Sight;
 use crate::words;
-use compose::{COMPOSER, Composer, Picking, Purpose};
+use compose::{COMPOSER, Composer};
 use dialog::Dialog;
-use thread::{Find, Seen, Thread};
+use thread::{Seen, Thread};
 
 pub const SEARCH: &str = "chat-search";
 pub const FIND: &str = "chat-find";
@@ -61,6 +63,8 @@ pub enum Message {
     Presence,
     Sight(Sight),
     Select(MessageId),
+    /// The text of the message that is chosen.
+    CopyChosen,
     GoTo(u64),
     End,
     Type(text_editor::Action),
@@ -202,74 +206,6 @@ impl Chat {
         messages + self.people.requests.len()
     }
 
-    pub fn me(&mut self, identity: &Identity) {
-        self.own = Some(identity.peer_id);
-        self.ticket.clone_from(&identity.ticket);
-    }
-
-    pub fn hear_peers(&mut self, peers: &[PeerInfo]) {
-        self.lan.clear();
-        for peer in peers.iter().filter(|peer| !peer.name.trim().is_empty()) {
-            self.names.insert(peer.peer_id, peer.name.clone());
-        }
-        let near = peers.iter().filter(|peer| peer.connected && peer.path == Some(Path::Lan));
-        self.lan.extend(near.map(|peer| (peer.peer_id, words::name(&peer.name, Some(peer.peer_id)))));
-    }
-
-    pub fn hear_people(&mut self, told: Result<People, Failure>) {
-        match told {
-            Ok(people) => self.people = people,
-            Err(failure) => self.refused = Some(failure),
-        }
-    }
-
-    pub fn hear_conversations(&mut self, told: Result<Vec<Conversation>, Failure>) -> Wish {
-        match told {
-            Ok(conversations) => {
-                self.refused = None;
-                self.conversations = conversations;
-            }
-            Err(failure) => self.refused = Some(failure),
-        }
-        self.read()
-    }
-
-    pub fn hear_messages(&mut self, messages: &[Said]) -> Wish {
-        if let Some(thread) = &mut self.thread {
-            thread.hear(messages, self.seen);
-        }
-        Wish::Nothing
-    }
-
-    /// The daemon is gone; what was asked of it is void, what is typed and seen stays.
-    pub fn lost(&mut self) {
-        self.files = Arc::default();
-        self.adding.lost();
-        for asked in std::mem::take(&mut self.jobs).into_values() {
-            if let Asked::Sent(id, talk) = asked {
-                self.drafts.entry(id).or_default().restore(&talk);
-            }
-        }
-        if let Some(thread) = &mut self.thread {
-            thread.lost();
-        }
-        if let Some(dialog) = &mut self.dialog {
-            dialog.lost();
-        }
-    }
-
-    /// A daemon is there again: what was being loaded is asked for again.
-    pub fn back(&mut self) -> Wish {
-        self.refused = None;
-        let files = super::files::begun(&mut self.adding);
-        let Some(thread) = self.thread.as_mut().filter(|thread| thread.messages.is_empty()) else {
-            return files;
-        };
-        let id = thread.id;
-        self.thread = None;
-        Wish::All(vec![files, self.show(id, None)])
-    }
-
     fn start(&mut self, job: Job, asked: Asked, talk: Talk) -> Wish {
         self.jobs.insert(job, asked);
         Wish::Start(job, Errand::Talk(talk))
@@ -332,56 +268,19 @@ impl Chat {
         }
     }
 
-    /// A dropped file goes with the message.
+    /// A picture may have the ticket of somebody to add; everything else goes with the message.
     pub fn dropped(&mut self, path: PathBuf) -> Wish {
+        let adding = matches!(self.dialog, Some(Dialog::Add(_)));
+        if qr::is_picture(&path) && (adding || (self.dialog.is_none() && self.thread.is_none())) {
+            if !adding {
+                self.dialog = Some(Dialog::add(&self.ticket));
+            }
+            return self.in_dialog(dialog::Message::Picture(path));
+        }
         self.share_file(path)
     }
-
-    pub fn news(&mut self, job: Job, news: &News) -> Wish {
-        if let Some(wish) = self.file_news(job, news) {
-            return wish;
-        }
-        let Some(asked) = self.jobs.remove(&job) else { return Wish::Nothing };
-        match (asked, news) {
-            (Asked::Dialog, news) => return self.dialog_news(news),
-            (Asked::Page, News::Page(page)) => {
-                if let Some(thread) = &mut self.thread {
-                    thread.page(job, page);
-                }
-            }
-            (Asked::Hits, News::Page(page)) => self.hits.clone_from(page),
-            (Asked::Finds, News::Page(page)) => return self.found(job, page),
-            (_, News::Message(message)) => {
-                if let Some(thread) = &mut self.thread {
-                    thread.hear(std::slice::from_ref(message), self.seen);
-                }
-            }
-            (_, News::Conversation(conversation)) => {
-                return self.show(conversation.id, None);
-            }
-            (asked, News::Failed(failure)) => {
-                if let Asked::Sent(id, talk) = &asked {
-                    self.drafts.entry(*id).or_default().restore(talk);
-                }
-                if let (Asked::Page, Some(thread)) = (&asked, &mut self.thread) {
-                    thread.failed(job);
-                }
-                self.trouble = Some(failure.clone());
-            }
-            _ => {}
         }
         Wish::Nothing
-    }
-
-    fn found(&mut self, job: Job, page: &[Said]) -> Wish {
-        let Some(thread) = &mut self.thread else { return Wish::Nothing };
-        let Some(find) = thread.find.as_mut().filter(|find| find.job == Some(job)) else { return Wish::Nothing };
-        find.job = None;
-        find.hits = page.iter().map(|message| message.position).collect();
-        find.at = 0;
-        find.found = Some(find.text.clone());
-        let wanted = find.hits.first().copied().and_then(|hit| thread.go(hit));
-        self.load(wanted)
     }
 
     pub fn update(&mut self, message: Message) -> Wish {
@@ -443,116 +342,6 @@ impl Chat {
             message => return self.in_thread(message),
         }
         Wish::Nothing
-    }
-
-    /// What belongs to the open conversation.
-    fn in_thread(&mut self, message: Message) -> Wish {
-        let Some(thread) = &mut self.thread else { return Wish::Nothing };
-        let id = thread.id;
-        match message {
-            Message::Select(message) => {
-                self.deleting = None;
-                thread.selected = (thread.selected != Some(message)).then_some(message);
-            }
-            Message::GoTo(position) => {
-                let wanted = thread.go(position);
-                return self.load(wanted);
-            }
-            Message::End => {
-                let wanted = thread.end();
-                return self.load(wanted);
-            }
-            Message::Type(action) => self.drafts.entry(id).or_default().perform(action),
-            Message::Send => return self.send(id),
-            Message::Escape => return self.escape(),
-            Message::EditLast => {
-                let last = thread.own_last().map(|message| message.id);
-                return last.map_or(Wish::Nothing, |last| self.update(Message::Change(last)));
-            }
-            Message::Pick => {
-                let composer = self.drafts.entry(id).or_default();
-                composer.picking = if composer.picking == Picking::Yes { Picking::No } else { Picking::Yes };
-            }
-            Message::Picked(emoji) => {
-                self.drafts.entry(id).or_default().insert(emoji);
-                return Wish::Focus(COMPOSER);
-            }
-            Message::LeavePurpose => {
-                self.drafts.entry(id).or_default().escape();
-            }
-            Message::Detach(at) => {
-                let files = &mut self.drafts.entry(id).or_default().attachments;
-                if at < files.len() {
-                    files.remove(at);
-                }
-            }
-            Message::React(message, emoji, turn) => {
-                thread.selected = None;
-                return self.ask(Talk::React(message, emoji, turn));
-            }
-            Message::Reply(message) => {
-                let Some(said) = thread.get(message).cloned() else { return Wish::Nothing };
-                thread.selected = None;
-                let who = self.name_of(said.author);
-                let composer = self.drafts.entry(id).or_default();
-                composer.purpose = Purpose::Reply(message, who, words::chat::one_line(&said.text));
-                return Wish::Focus(COMPOSER);
-            }
-            Message::Change(message) => {
-                let Some(said) = thread.get(message) else { return Wish::Nothing };
-                let composer = self.drafts.entry(id).or_default();
-                composer.purpose = Purpose::Edit(message);
-                composer.set(&said.text);
-                thread.selected = None;
-                return Wish::Focus(COMPOSER);
-            }
-            Message::Delete(message) => self.deleting = Some(message),
-            Message::Keep => self.deleting = None,
-            Message::DeleteSurely(message) => {
-                self.deleting = None;
-                return self.ask(Talk::Delete(message));
-            }
-            Message::Find => {
-                thread.find = Some(Find::default());
-                return Wish::Focus(FIND);
-            }
-            Message::FindText(text) => {
-                let Some(find) = &mut thread.find else { return Wish::Nothing };
-                find.text = text;
-                let sought = find.text.trim().to_owned();
-                if sought.chars().count() < SEARCHED {
-                    find.hits.clear();
-                    find.found = None;
-                    find.job = None;
-                    return Wish::Nothing;
-                }
-                let job = Job::next();
-                let late = find.job.replace(job).inspect(|late| drop(self.jobs.remove(late)));
-                let look = self.start(job, Asked::Finds, Talk::Search(sought, Some(id)));
-                return Wish::All(vec![late.map_or(Wish::Nothing, Wish::Cancel), look]);
-            }
-            Message::FindStep(by) => {
-                let wanted = thread.step(by).and_then(|hit| thread.go(hit));
-                return self.load(wanted);
-            }
-            _ => {}
-        }
-        Wish::Nothing
-    }
-
-    fn send(&mut self, id: ConversationId) -> Wish {
-        if self.is_adding(id) {
-            self.sending.insert(id);
-            return Wish::Nothing;
-        }
-        let Some(talk) = self.composer().and_then(|composer| composer.take(id)) else { return Wish::Nothing };
-        self.trouble = None;
-        let end = match (&talk, &mut self.thread) {
-            (Talk::Send(..), Some(thread)) => thread.end(),
-            _ => None,
-        };
-        let say = self.start(Job::next(), Asked::Sent(id, talk.clone()), talk);
-        Wish::All(vec![say, self.load(end)])
     }
 
     fn look_for(&mut self, search: String) -> Wish {

@@ -86,7 +86,7 @@ impl Home {
         }
     }
 
-    pub fn view<'a>(&'a self, node: &'a Node, studio: &'a Studio) -> Element<'a, Message> {
+    pub fn view<'a>(&'a self, node: &'a Node, studio: &'a Studio, layout: devices::Layout) -> Element<'a, Message> {
         let up = matches!(node, Node::Up { .. });
         let mut page = column![].spacing(14).max_width(640);
         match node {
@@ -111,7 +111,7 @@ impl Home {
             }
             Node::Connecting => {}
         }
-        page = page.push(self.place(up)).push(self.test(up)).push(equipment(studio));
+        page = page.push(self.place(up)).push(self.test(up)).push(equipment(studio, layout));
         let page = container(page).center_x(Fill).padding([28, 24]);
         let page = scroll(page);
         container(page).center_x(Fill).height(Fill).style(theme::panel).into()
@@ -172,7 +172,7 @@ impl Home {
     }
 }
 
-fn equipment(studio: &Studio) -> Element<'_, Message> {
+fn equipment(studio: &Studio, layout: devices::Layout) -> Element<'_, Message> {
     let mut card = column![
         row![icon(Icon::Settings2, 16.0).color(theme::MUTED), heading("Camera and sound")]
             .spacing(8)
@@ -183,7 +183,7 @@ fn equipment(studio: &Studio) -> Element<'_, Message> {
         card = card.push(notice.map(Message::Devices));
     }
     card = match &studio.devices {
-        Some(_) => card.push(devices::choices(studio, devices::Layout::Wide).map(Message::Devices)),
+        Some(_) => card.push(devices::choices(studio, layout).map(Message::Devices)),
         None => card.push(muted("Looking for cameras, microphones and speakers…")),
     };
     container(card).padding([15, 18]).width(Fill).style(theme::raised).into()

@@ -1,7 +1,11 @@
 //! A list of any length of which only what can be seen is built and laid out. Rows have keys that rise, are as high as
 //! they are, and keep their place on the screen when others come or go above and below them; at the end the list stays
 //! at the end. What the program has in memory may be a part of something longer: the list tells what is in sight, so
-//! that more can be loaded in time.
+//! that more can be loaded in time. A bar shows where one is, and leads elsewhere.
+
+mod bar;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,7 +14,12 @@ use iced::advanced::widget::tree::{self, Tree};
 use iced::advanced::widget::{Operation, Widget};
 use iced::advanced::{Clipboard, Renderer as _, Shell, mouse, overlay, renderer};
 use iced::keyboard::key::Named;
-use iced::{Element, Event, Length, Point, Rectangle, Renderer, Size, Theme, Vector, keyboard, window};
+use iced::{Element, Event, Length, Point, Rectangle, Renderer, Size, Theme, Vector, border, keyboard, window};
+
+pub use bar::Beyond;
+use bar::{Extent, Goal, Grip};
+
+use crate::theme;
 
 /// What is laid out above and below what can be seen: a fast wheel finds it there.
 const MARGIN: f32 = 240.0;
@@ -78,11 +87,13 @@ struct State {
     placed: Vec<Placed>,
     at_end: AtEnd,
     told: Option<Sight>,
+    /// The bar is held.
+    grip: Option<Grip>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { anchor: Anchor::End, fulfilled: 0, placed: Vec::new(), at_end: AtEnd::Yes, told: None }
+        Self { anchor: Anchor::End, fulfilled: 0, placed: Vec::new(), at_end: AtEnd::Yes, told: None, grip: None }
     }
 }
 
@@ -92,6 +103,24 @@ impl State {
         if let Some(row) = seen {
             self.anchor = Anchor::Row { key: row.key, top: row.top + by };
         }
+    }
+
+    /// The bar is pulled to where its thumb begins at `top`.
+    fn pull(&mut self, top: f32, keys: &[u64], list: Rectangle, beyond: Beyond) {
+        let (Some(grip), Some(extent)) = (self.grip, Extent::of(&self.placed, keys.len(), list.height, beyond)) else {
+            return;
+        };
+        let track = bar::track(list);
+        let top = top.clamp(0.0, (track - grip.length).max(0.0));
+        self.grip = Some(Grip { top, ..grip });
+        let row_height = self.placed.iter().map(|row| row.height).sum::<f32>() / self.placed.len().max(1) as f32;
+        self.anchor = match extent.goal(top, grip.length, track, row_height) {
+            Goal::End => Anchor::End,
+            Goal::Row(index, top) => match keys.get(index) {
+                Some(key) => Anchor::Row { key: *key, top },
+                None => Anchor::End,
+            },
+        };
     }
 
     fn sight(&self, height: f32) -> Option<Sight> {
@@ -109,6 +138,7 @@ pub struct Rows<'a, Message> {
     build: Build<'a, Message>,
     shown: Vec<Element<'a, Message>>,
     wanted: Wanted,
+    beyond: Beyond,
     on_sight: Box<dyn Fn(Sight) -> Message + 'a>,
 }
 
@@ -120,7 +150,46 @@ pub fn rows<'a, Message>(
     build: impl Fn(usize) -> Element<'a, Message> + 'a,
 ) -> Rows<'a, Message> {
     debug_assert!(keys.is_sorted(), "rows are found by their keys");
-    Rows { keys, build: Box::new(build), shown: Vec::new(), wanted, on_sight: Box::new(on_sight) }
+    let (build, on_sight) = (Box::new(build), Box::new(on_sight));
+    Rows { keys, build, shown: Vec::new(), wanted, beyond: Beyond::default(), on_sight }
+}
+
+impl<Message> Rows<'_, Message> {
+    /// What there is beyond the first and last row, for the bar.
+    pub fn beyond(self, beyond: Beyond) -> Self {
+        Self { beyond, ..self }
+    }
+
+    /// Takes hold of the bar, pulls it, and lets it go. Whether the event was meant for it, and something has changed.
+    fn handle_bar(&self, state: &mut State, event: &Event, list: Rectangle, cursor: mouse::Cursor) -> bool {
+        match event {
+            Event::Mouse(mouse::Event::ButtonPressed(mouse::Button::Left)) => {
+                let extent = Extent::of(&state.placed, self.keys.len(), list.height, self.beyond);
+                let (Some(extent), Some(pointer)) = (extent, cursor.position_over(bar::strip(list))) else {
+                    return false;
+                };
+                let (top, length) = extent.thumb(bar::track(list));
+                let at = bar::along(list, pointer) - top;
+                let on_it = (0.0..=length).contains(&at);
+                // Pressed elsewhere, the thumb comes to the pointer.
+                let at = if on_it { at } else { length / 2.0 };
+                state.grip = Some(Grip { at, length, top });
+                if !on_it {
+                    state.pull(bar::along(list, pointer) - at, &self.keys, list, self.beyond);
+                }
+                true
+            }
+            Event::Mouse(mouse::Event::CursorMoved { position }) => {
+                let Some(grip) = state.grip else { return false };
+                // Wherever the pointer is by now.
+                let pointer = cursor.position().unwrap_or(*position);
+                state.pull(bar::along(list, pointer) - grip.at, &self.keys, list, self.beyond);
+                true
+            }
+            Event::Mouse(mouse::Event::ButtonReleased(mouse::Button::Left)) => state.grip.take().is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// A row while it is being placed.
@@ -324,6 +393,12 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
     ) {
         let bounds = layout.bounds();
         let Some(visible) = bounds.intersection(viewport) else { return };
+        if self.handle_bar(tree.state.downcast_mut::<State>(), event, bounds, cursor) {
+            shell.capture_event();
+            shell.invalidate_layout();
+            shell.request_redraw();
+            return;
+        }
         // Rows reach beyond the list; nothing can be pressed there.
         let inside = if cursor.is_over(visible) { cursor } else { mouse::Cursor::Unavailable };
         for ((child, tree), layout) in self.shown.iter_mut().zip(&mut tree.children).zip(layout.children()) {
@@ -383,6 +458,24 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
                 }
             }
         });
+        let state = tree.state.downcast_ref::<State>();
+        let list = layout.bounds();
+        let Some(extent) = Extent::of(&state.placed, self.keys.len(), list.height, self.beyond) else { return };
+        let thumb = match state.grip {
+            Some(grip) => (grip.top, grip.length),
+            None => extent.thumb(bar::track(list)),
+        };
+        let colour = match state.grip {
+            Some(_) => theme::ACCENT,
+            None if cursor.is_over(bar::strip(list)) => theme::MUTED,
+            None => theme::OFF,
+        };
+        // In front of the rows.
+        renderer.with_layer(visible, |renderer| {
+            let bounds = bar::shape(list, thumb);
+            renderer
+                .fill_quad(renderer::Quad { bounds, border: border::rounded(3), ..renderer::Quad::default() }, colour);
+        });
     }
 
     fn mouse_interaction(
@@ -396,6 +489,14 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
         let Some(visible) = layout.bounds().intersection(viewport).filter(|visible| cursor.is_over(*visible)) else {
             return mouse::Interaction::None;
         };
+        let state = tree.state.downcast_ref::<State>();
+        let list = layout.bounds();
+        if state.grip.is_some()
+            || (cursor.is_over(bar::strip(list))
+                && Extent::of(&state.placed, self.keys.len(), list.height, self.beyond).is_some())
+        {
+            return mouse::Interaction::Idle;
+        }
         let children = self.shown.iter().zip(&tree.children).zip(layout.children());
         let of = children.map(|((child, tree), layout)| {
             child.as_widget().mouse_interaction(tree, layout, cursor, &visible, renderer)
@@ -418,80 +519,5 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
 impl<'a, Message: 'a> From<Rows<'a, Message>> for Element<'a, Message> {
     fn from(rows: Rows<'a, Message>) -> Self {
         Self::new(rows)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use iced::widget::container;
-
-    use super::*;
-
-    /// Rows of 50, whose height says nothing of what is in them.
-    fn state(count: u64, wanted: Wanted, moved: f32) -> (State, usize) {
-        let built = std::cell::Cell::new(0);
-        let keys: Vec<u64> = (0..count).map(|key| key * 3).collect();
-        let list = |wanted| {
-            rows(
-                keys.clone(),
-                wanted,
-                |_| (),
-                |_| {
-                    built.set(built.get() + 1);
-                    container("row").height(50).into()
-                },
-            )
-        };
-        let renderer = headless();
-        let limits = Limits::new(Size::ZERO, Size::new(400.0, 600.0));
-        let mut tree = Tree::new(&list(wanted) as &dyn Widget<(), Theme, Renderer>);
-        let _ = list(wanted).layout(&mut tree, &renderer, &limits);
-        tree.state.downcast_mut::<State>().scroll(moved, 600.0);
-        let _ = list(wanted).layout(&mut tree, &renderer, &limits);
-        let state = std::mem::take(tree.state.downcast_mut::<State>());
-        (state, built.get())
-    }
-
-    fn headless() -> Renderer {
-        use iced::advanced::renderer::Headless as _;
-        let made = Renderer::new(iced::Font::DEFAULT, iced::Pixels(14.0), Some("tiny-skia"));
-        futures::executor::block_on(made).expect("software draws everywhere")
-    }
-
-    fn wanted(number: u64, aim: Aim) -> Wanted {
-        Wanted { number, aim }
-    }
-
-    #[test]
-    fn of_a_hundred_thousand_rows_a_screenful_is_built() {
-        let (state, built) = state(100_000, wanted(0, Aim::End), 0.0);
-        assert!(state.placed.len() < 20, "{}", state.placed.len());
-        assert!(built < 40, "{built}");
-        assert_eq!(state.sight(600.0).map(|sight| sight.last), Some(99_999));
-    }
-
-    #[test]
-    fn a_row_that_is_asked_for_is_in_sight() {
-        let (state, _) = state(100_000, wanted(1, Aim::Row(150_000)), 0.0);
-        let sight = state.sight(600.0).expect("something is in sight");
-        assert!((sight.first..=sight.last).contains(&50_000), "{sight:?}");
-        assert_eq!(sight.at_end, AtEnd::No);
-    }
-
-    #[test]
-    fn scrolling_moves_by_what_was_scrolled_and_stops_at_both_ends() {
-        let (up, _) = state(1_000, wanted(0, Aim::End), 130.0);
-        assert_eq!(up.placed.iter().find(|row| row.index == 999).map(|row| row.top), Some(600.0 - EDGE - 50.0 + 130.0));
-        let (past_end, _) = state(1_000, wanted(0, Aim::End), -5_000.0);
-        assert_eq!((past_end.at_end, past_end.anchor), (AtEnd::Yes, Anchor::End));
-        let (past_top, _) = state(1_000, wanted(1, Aim::Row(0)), 5_000.0);
-        assert_eq!(past_top.placed.first().map(|row| (row.index, row.top)), Some((0, EDGE)));
-    }
-
-    #[test]
-    fn few_rows_stand_at_the_bottom() {
-        let (state, _) = state(2, wanted(0, Aim::End), 0.0);
-        assert_eq!(state.placed.last().map(|row| row.top + row.height), Some(600.0 - EDGE));
-        assert_eq!(state.at_end, AtEnd::Yes);
     }
 }

@@ -54,10 +54,15 @@ pub fn when(unix_ms: i64, now_unix_ms: i64) -> String {
     }
 }
 
+/// `3 Nov 2026, 14:05`
+pub fn moment(unix_ms: i64) -> String {
+    local(unix_ms).strftime("%-d %b %Y, %H:%M").to_string()
+}
+
 /// When it was written: the day too, where that is not the day on which it arrived.
 pub fn written(message: &Message) -> String {
     let (sent, stored) = (message.sent_unix_ms, message.stored_unix_ms);
-    if date(sent) == date(stored) { clock(sent) } else { local(sent).strftime("%-d %b %Y, %H:%M").to_string() }
+    if date(sent) == date(stored) { clock(sent) } else { moment(sent) }
 }
 
 pub fn state(state: MessageState) -> &'static str {

@@ -10,6 +10,7 @@ use kith::app::{Around, Key, Place};
 use kith::link::{Errand, Job, News, Span, Talk};
 use kith::mock::talk::{self, Talks};
 use kith::notify::Telling;
+use kith::screen::Wish;
 use kith::screen::chat::thread::{HELD, Seen};
 use kith::screen::chat::{self as screen, compose, dialog};
 use kith_common::chat::{ConversationId, MessageState};
@@ -472,6 +473,69 @@ fn a_group_is_made_of_contacts() -> Result<(), Error> {
         if title == "Moon" && members.len() == 2)));
     assert!(chatting.shows("Moon") && matches!(chatting.thread().id, ConversationId::Group(_)));
     Ok(())
+}
+
+#[test]
+fn a_picture_of_a_ticket_adds_a_contact_dropped_or_by_its_path() -> Result<(), Error> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ticket.png");
+    let stranger = mock::peer_id(30);
+    let ticket = kith_common::target::Ticket { peer: stranger, addresses: Vec::new() }.to_string();
+    kith_capture::qr::write_new(&path, &ticket).expect("an own folder");
+    // What the window asks for is done beside it; its outcome comes as a message.
+    let read = |chatting: &mut Chatting| chatting.dialog(dialog::Message::Read(kith_capture::qr::read(&path)));
+
+    let mut chatting = Chatting::new();
+    let _ = chatting.window.app.update(Message::Dropped(path.clone()));
+    assert!(chatting.shows("Add a contact") && chatting.shows("Looking at the picture…"));
+    read(&mut chatting);
+    assert!(chatting.shows(&ticket), "to be looked at first");
+    chatting.click("Add")?;
+    let added = |talk: &Talk| matches!(talk, Talk::Add { target, .. } if *target == ticket);
+    assert!(chatting.asked_for(added));
+    assert_eq!(chatting.thread().id, ConversationId::Peer(stranger));
+
+    let mut chatting = Chatting::new();
+    chatting.say(screen::Message::ShowAdd);
+    chatting.dialog(dialog::Message::Target(path.display().to_string()));
+    chatting.dialog(dialog::Message::Add);
+    assert!(chatting.shows("Looking at the picture…") && !chatting.asked_for(added));
+    read(&mut chatting);
+    assert!(chatting.asked_for(added), "that was asked for");
+
+    let mut chatting = Chatting::new();
+    chatting.say(screen::Message::ShowAdd);
+    chatting.dialog(dialog::Message::Picture("nowhere.png".into()));
+    chatting.dialog(dialog::Message::Read(kith_capture::qr::read(std::path::Path::new("nowhere.png"))));
+    assert!(chatting.shows("Check its name and that you may read it."));
+    Ok(())
+}
+
+#[test]
+fn the_text_of_a_message_is_copied_by_a_button_and_by_keys() -> Result<(), Error> {
+    let mut chatting = Chatting::with(Chatting::ada());
+    let copy = kith::app::key(&keyboard::Key::Character("c".into()), Modifiers::CTRL);
+    assert_eq!(copy, Some(Key::Copy));
+    let said = chatting.thread().messages.iter().find(|message| message.text == "🎉🎉").cloned().expect("it is there");
+    assert_eq!(chatting.window.app.chat.update(screen::Message::CopyChosen), Wish::Nothing, "nothing is chosen");
+    chatting.say(screen::Message::Select(said.id));
+    assert_eq!(chatting.window.app.chat.update(screen::Message::CopyChosen), Wish::Copy(said.text.clone()));
+    let mut ui = chatting.window.simulator();
+    ui.click("Copy text")?;
+    let asked: Vec<Message> = ui.into_messages().collect();
+    assert!(
+        asked.iter().any(|message| matches!(message, Message::Chat(screen::Message::Copy(text)) if *text == said.text))
+    );
+    Ok(())
+}
+
+#[test]
+fn a_message_that_waits_for_a_reason_says_which() {
+    let mut chatting = Chatting::with(Chatting::ada());
+    let mut own = chatting.thread().own_last().cloned().expect("one wrote");
+    (own.state, own.error) = (MessageState::Queued, "the other node has no room on its disk".into());
+    chatting.window.hear(Event::Messages(vec![own]));
+    assert!(chatting.shows("The other node has no room on its disk."));
 }
 
 #[test]

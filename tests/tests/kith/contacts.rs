@@ -78,6 +78,66 @@ fn contacts_see_who_is_there_away_in_a_call_and_gone() -> Result<()> {
 }
 
 #[test]
+fn who_is_away_is_away_after_a_restart_until_that_is_changed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let options = Options { data_dir: Some(dir.path().join("data")), ..Options::default() };
+    let (ada, ben) = (Daemon::with("ada", options.clone())?, Daemon::start("ben", &[])?);
+    befriend(&ada, "Ben", &ben, "Ada")?;
+    ada.ask(&["contacts", "away"])?;
+    contact(&ben, &ada.peer, "ada away", |row| row["presence"] == "away")?;
+    let peer = ada.peer.clone();
+    assert_eq!(ada.stop()?, 0);
+    contact(&ben, &peer, "ada offline", |row| row["presence"] == "offline")?;
+    let ada = Daemon::with("ada", options)?;
+    contact(&ben, &peer, "ada away again", |row| row["presence"] == "away")?;
+    ada.ask(&["contacts", "online"])?;
+    contact(&ben, &peer, "ada online", |row| row["presence"] == "online")?;
+    Ok(())
+}
+
+#[test]
+fn a_stranger_that_may_not_ring_becomes_a_request_is_told_so_and_rings_once_it_is_accepted() -> Result<()> {
+    let (ada, ben) = (Daemon::start("ada", &["--calls-from-strangers", "request"])?, Daemon::start("ben", &[])?);
+    let ticket = ada.ticket()?;
+    let mut call = ben.spawn(&[&["call", &ticket][..], &SOUND].concat())?;
+    let end = ended(&mut call)?;
+    assert_eq!(end["reason"], "declined", "{end}");
+    ensure!(end["advice"].as_str().is_some_and(|advice| advice.contains("accept")), "{end}");
+    assert_eq!(call.finish(SOON)?.0, 5);
+    ensure!(call.errors().contains("request"), "{}", call.errors());
+    let request = contact(&ada, &ben.peer, "a request", |row| row["request"] == true)?;
+    assert_eq!((&request["name"], &request["text"]), (&"ben".into(), &"tried to call you".into()), "{request}");
+    ada.ask(&["contacts", "accept", "ben", "--name", "Ben"])?;
+    let _answer = ada.spawn(&["answer", "--from", "Ben", "--wait", "20", "--audio", "test"])?;
+    let mut call = ben.spawn(&[&["call", &ticket][..], &SOUND, &["--for", "1"]].concat())?;
+    assert_eq!(ended(&mut call)?["reason"], "local");
+    Ok(())
+}
+
+#[test]
+fn a_ticket_in_a_picture_adds_a_contact() -> Result<()> {
+    let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let written = ben.ask(&["id", "qr", "--to", &path("ben.png")])?;
+    assert_eq!(written["ticket"], ben.ticket()?.as_str());
+    assert_eq!(ben.ctl(&["id", "qr", "--to", &path("ben.png")])?.0, 1, "nothing is overwritten");
+    let added = ada.ask(&["contacts", "add", &path("ben.png"), "--name", "Ben"])?;
+    assert_eq!((&added["peer_id"], &added["name"]), (&ben.peer.as_str().into(), &"Ben".into()), "{added}");
+    contact(&ben, &ada.peer, "a request", |row| row["request"] == true)?;
+    // And by any other name, if it is said what it is.
+    std::fs::rename(path("ben.png"), path("photo"))?;
+    assert_eq!(ada.ask(&["contacts", "add", "--qr", &path("photo")])?["peer_id"], ben.peer.as_str());
+    std::fs::write(path("cat.png"), b"a cat")?;
+    for (picture, word) in [("cat.png", "neither a PNG nor a JPEG"), ("none.png", "cannot be read")] {
+        let mut run = ada.spawn(&["contacts", "add", &path(picture)])?;
+        assert_ne!(run.finish(SOON)?.0, 0);
+        ensure!(run.errors().contains(word), "{}", run.errors());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_stranger_does_not_see_who_is_there() -> Result<()> {
     let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
     ada.ask(&["contacts", "add", &ben.ticket()?])?;

@@ -1,5 +1,6 @@
 //! Whole flows with real daemons over real sockets, driven by the real command line. One binary, so that it links once.
 
+mod call_log;
 mod calls;
 mod chat;
 mod contacts;

@@ -166,6 +166,9 @@ fn state(message: &Message) -> String {
         (Direction::Incoming, MessageState::Read) => "read".to_owned(),
         (Direction::Incoming, _) => "new".to_owned(),
         (Direction::Outgoing, MessageState::Failed) => format!("failed: {}", line(&message.error)),
+        (Direction::Outgoing, MessageState::Queued) if !message.error.is_empty() => {
+            format!("queued: {}", line(&message.error))
+        }
         (Direction::Outgoing, state) => name(state),
     }
 }

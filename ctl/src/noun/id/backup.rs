@@ -1,10 +1,10 @@
-//! `id export` and `id import`: kithd seals the identity, contacts and settings into a file and makes a node of such a
+//! `id export` and `id import`: kithd seals the identity, contacts, groups and settings into a file and makes a node of such a
 //! file again; here a person is asked for the passphrase.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::Backup;
 use crate::output::Output;
@@ -31,12 +31,14 @@ pub async fn export(backup: &Backup, output: &Output) -> Result<(), Stop> {
         false => None,
     };
     let done = run("--export-identity", backup, passphrase)?;
-    let _gone = output.row(&json!({ "peer_id": done.peer, "contacts": done.contacts, "file": backup.file }));
+    let _gone = output.row(&done.row(backup));
     let _gone = output.text(&format!(
-        "{} holds the identity …{}, {} contacts and the settings. Messages are not in it: `kithctl chat export --all`.",
+        "{} holds the identity …{}, {} contacts, {} groups and the settings. Messages are not in it: `kithctl chat export \
+         --all`.",
         backup.file.display(),
         end(&done.peer),
-        done.contacts
+        done.contacts,
+        done.groups
     ));
     Ok(())
 }
@@ -50,11 +52,12 @@ pub async fn import(backup: &Backup, output: &Output) -> Result<(), Stop> {
         false => None,
     };
     let done = run("--import-identity", backup, passphrase)?;
-    let _gone = output.row(&json!({ "peer_id": done.peer, "contacts": done.contacts, "file": backup.file }));
+    let _gone = output.row(&done.row(backup));
     let _gone = output.text(&format!(
-        "The identity …{} and {} contacts are here. Start kithd here, and on the old machine never again.",
+        "The identity …{}, {} contacts and {} groups are here. Start kithd here, and on the old machine never again.",
         end(&done.peer),
-        done.contacts
+        done.contacts,
+        done.groups
     ));
     Ok(())
 }
@@ -72,6 +75,14 @@ fn asks() -> bool {
 struct Done {
     peer: String,
     contacts: u64,
+    groups: u64,
+}
+
+impl Done {
+    fn row(&self, backup: &Backup) -> Value {
+        let Self { peer, contacts, groups } = self;
+        json!({ "peer_id": peer, "contacts": contacts, "groups": groups, "file": backup.file })
+    }
 }
 
 /// Without a passphrase kithd finds it in its environment, or on our standard input.
@@ -99,10 +110,11 @@ fn run(errand: &str, backup: &Backup, passphrase: Option<String>) -> Result<Done
     said(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| Stop::failed("kithd did not say what it has done"))
 }
 
-/// `exported peer=12D3Koo… contacts=7 file=FILE`
+/// `exported peer=12D3Koo… contacts=7 groups=2 file=FILE`
 fn said(line: &str) -> Option<Done> {
     let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    Some(Done { peer: field("peer")?.to_owned(), contacts: field("contacts")?.parse().ok()? })
+    let count = |name| field(name)?.parse().ok();
+    Some(Done { peer: field("peer")?.to_owned(), contacts: count("contacts")?, groups: count("groups")? })
 }
 
 /// A line that is not shown while it is typed. `None`: somebody wants to end this.
@@ -153,8 +165,8 @@ mod tests {
 
     #[test]
     fn what_kithd_says_is_understood() {
-        let done = said("exported peer=12D3KooWx contacts=7 file=/tmp/a b=c\n").expect("a line");
-        assert_eq!((done.peer.as_str(), done.contacts), ("12D3KooWx", 7));
+        let done = said("exported peer=12D3KooWx contacts=7 groups=2 file=/tmp/a b=c\n").expect("a line");
+        assert_eq!((done.peer.as_str(), done.contacts, done.groups), ("12D3KooWx", 7, 2));
         assert!(said("something else").is_none());
     }
 }

@@ -8,9 +8,11 @@ use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::{CallId, PeerId};
 use kith_common::media::VideoFormat;
 
-use super::limiter::RingLimiter;
+use super::limiter::{RingLimiter, StrangerLimiter};
 use super::machine::{Actions, Call, Offer, Phase};
-use super::{Action, Closed, LinkId, MediaEvent, MediaState, REMEMBERED_IDS, Signal, UNKNOWN_CALL, endings};
+use super::{
+    Action, Closed, LinkId, MediaEvent, MediaState, NOTED_AS_REQUEST, REMEMBERED_IDS, Signal, UNKNOWN_CALL, endings,
+};
 
 #[derive(Debug, Clone, Copy)]
 pub struct BookConfig {
@@ -28,6 +30,10 @@ pub enum Standing {
     Blocked,
     /// A person decides.
     Ring,
+    /// A person decides, who is no contact of the caller's: as often as strangers may ring, and what is more becomes requests.
+    Stranger,
+    /// It does not ring: it becomes a request to be a contact.
+    Request,
     /// Accepted without a person.
     AutoAnswer,
 }
@@ -40,6 +46,9 @@ pub struct CallBook {
     /// Ids between the machines of calls that have ended or were given up in a collision, oldest first.
     remembered: VecDeque<(PeerId, CallId)>,
     limiter: RingLimiter,
+    /// How often one peer that hears busy is told of: those who wait are not to ring less often when they may again.
+    turned_away: RingLimiter,
+    strangers: StrangerLimiter,
     closed_voice: Option<Closed>,
     closed_video: Option<Closed>,
     actions: Actions,
@@ -52,6 +61,8 @@ impl CallBook {
             calls: BTreeMap::new(),
             remembered: VecDeque::new(),
             limiter: RingLimiter::default(),
+            turned_away: RingLimiter::default(),
+            strangers: StrangerLimiter::default(),
             closed_voice: None,
             closed_video: None,
             actions: Actions::new(),
@@ -181,6 +192,7 @@ impl CallBook {
         let offer = rung.peer.zip(rung.link.take()).zip(rung.remote);
         let ((peer, link), media) = offer.expect("a call that rings here has a peer, a stream and what its offer said");
         let offer = Offer { wire: rung.wire, peer, link, kind: rung.kind, media };
+        rung.joined = Some(outgoing);
         rung.end(endings::answered_by_calling(), now, &mut self.actions);
         self.actions.push_back(Action::Ended { call: Box::new(rung) });
         self.adopt(outgoing, offer, now);
@@ -205,6 +217,7 @@ impl CallBook {
         };
         if let Some(peer) = call.peer {
             self.limiter.refund(peer);
+            self.strangers.refund(peer);
         }
         let encoder = self.encoder(options.encoder);
         self.with(id, |call, actions| {
@@ -416,13 +429,34 @@ impl CallBook {
         if let Some(id) = self.calls.values().find(stale).map(|call| call.id) {
             self.with(id, |call, actions| call.end(endings::vanished(call.stage()), now, actions));
         }
+        if standing == Standing::Request {
+            self.note(&offer);
+            return;
+        }
         // The local id of a new incoming call is the wire's; a second peer may not take one that exists.
         let taken = self.calls.contains_key(&wire);
-        if taken || self.calls.len() >= self.config.max_calls || !self.limiter.admit(peer, now) {
+        let full = self.calls.len() >= self.config.max_calls;
+        // Strangers share what one peer may: each can be another every time.
+        let who = if standing == Standing::Stranger { self.config.local } else { peer };
+        if full && !taken && self.turned_away.admit(who, now) {
+            self.actions.push_back(Action::TurnedAway { peer, wire, kind: offer.kind });
+        }
+        if taken || full || !self.limiter.admit(peer, now) {
             self.refuse(link, peer, wire, Signal::Busy);
             return;
         }
+        if standing == Standing::Stranger && !self.strangers.admit(peer, now) {
+            self.note(&offer);
+            return;
+        }
         self.ring(offer, standing, now);
+    }
+
+    /// A stranger's call does not ring. It hears what became of it, and no more than that.
+    fn note(&mut self, offer: &Offer) {
+        self.actions.push_back(Action::Noted { peer: offer.peer, kind: offer.kind });
+        let signal = Signal::HangUp { reason: NOTED_AS_REQUEST.to_owned() };
+        self.refuse(offer.link, offer.peer, offer.wire, signal);
     }
 
     fn ring(&mut self, offer: Offer, standing: Standing, now: Instant) {

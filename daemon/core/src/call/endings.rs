@@ -46,6 +46,15 @@ pub(super) fn declined() -> Ending {
     ending(EndReason::Declined, None, "The call was declined.", "Try again later, or send a message first.")
 }
 
+pub(super) fn noted() -> Ending {
+    ending(
+        EndReason::Declined,
+        None,
+        "It did not ring: you are not among the contacts of the other side, and your call was noted there as a request to be one.",
+        "Ask the person in another way to accept the request, then call again.",
+    )
+}
+
 pub(super) fn peer_busy() -> Ending {
     ending(EndReason::Busy, None, "The other side is busy with another call.", "Try again in a few minutes.")
 }

@@ -69,6 +69,8 @@ pub struct Call {
     pub remote: Option<MediaState>,
     pub stages: Vec<StageReport>,
     pub ending: Option<Ending>,
+    /// The person called back while it rang: it goes on as this one, and was no call of its own.
+    pub joined: Option<CallId>,
     pub link: Option<LinkId>,
     pub(super) role: WireRole,
     phase_since: Instant,
@@ -109,6 +111,7 @@ impl Call {
             remote: None,
             stages: Vec::new(),
             ending: None,
+            joined: None,
             link: None,
             role: if outgoing { WireRole::Caller } else { WireRole::Callee },
             phase_since: now,
@@ -321,6 +324,9 @@ impl Call {
             Signal::Cancel => self.end(Ending::by(EndReason::Remote), now, actions),
             Signal::HangUp { reason } if reason == super::UNKNOWN_CALL => {
                 self.end(endings::forgotten(self.stage()), now, actions);
+            }
+            Signal::HangUp { reason } if reason == super::NOTED_AS_REQUEST && self.has_offered() => {
+                self.end(endings::noted(), now, actions);
             }
             Signal::HangUp { .. } => self.end(Ending::by(EndReason::Remote), now, actions),
             Signal::Failed(text) => self.end(endings::peer_failed(self.stage(), &text), now, actions),

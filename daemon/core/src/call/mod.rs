@@ -58,6 +58,10 @@ pub const MAX_TEXT_CHARS: usize = 200;
 /// The reason in a hang-up that answers a message for a call that this node does not know (any more).
 pub const UNKNOWN_CALL: &str = "unknown call";
 
+/// The reason in a hang-up that answers an offer which did not ring, because its author is a stranger here: the call was
+/// noted as a request to be a contact.
+pub const NOTED_AS_REQUEST: &str = "noted as a request to be a contact";
+
 /// Names a signalling stream; given out by whoever opens or takes it, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
@@ -179,6 +183,17 @@ pub enum Action {
     Stage {
         call: CallId,
         report: StageReport,
+    },
+    /// Somebody called while this node had as many calls as it takes, and heard busy.
+    TurnedAway {
+        peer: PeerId,
+        wire: CallId,
+        kind: CallKind,
+    },
+    /// A stranger called and was not let ring: the person here is to find a request instead.
+    Noted {
+        peer: PeerId,
+        kind: CallKind,
     },
     /// What clients see of the call has changed.
     Changed {

@@ -6,8 +6,8 @@ use kith_common::call::{CallKind, CallOptions, CallState, EncoderChoice, EndReas
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::node::Path;
 use kith_core::call::{
-    Action, BookConfig, CONNECT_TIMEOUT, CallBook, Closed, LinkId, MediaEvent, MediaState, RING_TIMEOUT, Signal,
-    Standing,
+    Action, BookConfig, CONNECT_TIMEOUT, Call, CallBook, Closed, LinkId, MediaEvent, MediaState, NOTED_AS_REQUEST,
+    RING_TIMEOUT, Signal, Standing,
 };
 
 use crate::rig::{id, peer};
@@ -126,6 +126,22 @@ fn a_second_caller_hears_busy_and_the_first_call_goes_on() {
     assert_eq!(sent(&actions), [&Signal::Busy]);
     assert!(matches!(actions.last(), Some(Action::CloseLink { link: LinkId(2) })));
     assert_eq!(book.iter().count(), 1);
+    // The person here hears of it, and not without end.
+    assert_eq!(turned_away(&actions), 1);
+    let mut told = 0;
+    for n in 3..100 {
+        book.handle_signal(LinkId(n), peer(3), id(n as u8), offer(), Standing::Ring, now);
+        told += turned_away(&drain(&mut book));
+    }
+    assert_eq!(told, 9);
+    book.hang_up_all(now);
+    drain(&mut book);
+    book.handle_signal(LinkId(100), peer(3), id(100), offer(), Standing::Ring, now);
+    assert_eq!(book.iter().count(), 1, "and may ring once there is room");
+}
+
+fn turned_away(actions: &[Action]) -> usize {
+    actions.iter().filter(|action| matches!(action, Action::TurnedAway { peer: from, .. } if *from == peer(3))).count()
 }
 
 #[test]
@@ -149,6 +165,86 @@ fn a_peer_that_rings_a_thousand_times_is_heard_ten_times() {
     book.hang_up_all(now);
     book.handle_signal(LinkId(5001), peer(2), id(2), offer(), Standing::Ring, now + SECOND * 7);
     assert_eq!(book.iter().count(), 1);
+}
+
+fn noted(actions: &[Action]) -> usize {
+    actions.iter().filter(|action| matches!(action, Action::Noted { .. })).count()
+}
+
+/// A call that nobody takes, from a peer of that number. Whether it rang; if not, it is a request.
+fn rings(book: &mut CallBook, number: u8, call: u8, standing: Standing, now: Instant) -> bool {
+    let link = LinkId(u64::from(call));
+    book.handle_signal(link, peer(number), id(call), offer(), standing, now);
+    book.handle_signal(link, peer(number), id(call), Signal::Cancel, standing, now);
+    let actions = drain(book);
+    let rang = actions.iter().any(|action| matches!(action, Action::New { .. }));
+    if !rang {
+        assert_eq!((noted(&actions), endings(&actions).len()), (1, 0), "{actions:?}");
+        assert_eq!(sent(&actions), [&Signal::HangUp { reason: NOTED_AS_REQUEST.into() }]);
+    }
+    assert_eq!(book.iter().count(), 0);
+    rang
+}
+
+#[test]
+fn a_stranger_rings_a_few_times_an_hour_and_is_noted_as_a_request_after_that() {
+    let (mut book, now) = (book(), Instant::now());
+    let all = |book: &mut CallBook, calls: std::ops::Range<u8>, now| {
+        calls.filter(|call| rings(book, 2, *call, Standing::Stranger, now)).count()
+    };
+    assert_eq!(all(&mut book, 1..10, now), 6);
+    assert!(rings(&mut book, 3, 10, Standing::Stranger, now), "another one may");
+    assert!(rings(&mut book, 2, 11, Standing::Ring, now), "and so may the same one as a contact");
+    assert_eq!(all(&mut book, 12..22, now + SECOND * 3600), 6, "an hour later it begins anew");
+}
+
+#[test]
+fn strangers_together_ring_no_more_often_than_a_person_bears() {
+    let (mut book, now) = (book(), Instant::now());
+    let rang = (1..100).filter(|n| rings(&mut book, 100 + n, *n, Standing::Stranger, now)).count();
+    assert_eq!(rang, 20);
+    assert!(rings(&mut book, 2, 100, Standing::Ring, now), "contacts are not held up by it");
+}
+
+#[test]
+fn a_stranger_whose_calls_are_taken_may_go_on_calling() {
+    let (mut book, now) = (book(), Instant::now());
+    for call in 1..30 {
+        book.handle_signal(LinkId(u64::from(call)), peer(2), id(call), offer(), Standing::Stranger, now);
+        assert_eq!(book.answer(id(call), CallOptions::default(), now), Ok(()), "{call}");
+        book.hang_up_all(now);
+        drain(&mut book);
+    }
+}
+
+#[test]
+fn where_strangers_do_not_ring_one_hears_what_became_of_its_call_and_may_be_called_back() {
+    let (mut book, now) = (book(), Instant::now());
+    assert!(!rings(&mut book, 2, 1, Standing::Request, now));
+    // Both press the button: this one has called it, and so means it.
+    book.dial(id(5), Some(peer(2)), CallOptions::default(), now);
+    book.handle_signal(LinkId(7), peer(2), id(6), offer(), Standing::Request, now);
+    assert_eq!(noted(&drain(&mut book)), 0);
+    assert_eq!(book.get(id(5)).map(Call::state), Some(CallState::Connecting));
+}
+
+#[test]
+fn a_caller_that_was_noted_is_told_what_to_do() {
+    let (mut book, now) = (book(), Instant::now());
+    book.dial(id(1), Some(peer(2)), CallOptions::default(), now);
+    book.handle_connected(id(1), peer(2), String::new(), now);
+    book.handle_link_open(id(1), LinkId(1), now);
+    book.handle_media_open(id(1), now);
+    drain(&mut book);
+    let told = Signal::HangUp { reason: NOTED_AS_REQUEST.into() };
+    book.handle_signal(LinkId(1), peer(2), id(1), told, Standing::Ring, now);
+    let ended = drain(&mut book).into_iter().find_map(|action| match action {
+        Action::Ended { call } => call.ending,
+        _ => None,
+    });
+    let ending = ended.expect("the call is over");
+    assert_eq!(ending.reason, EndReason::Declined);
+    assert!(ending.detail.contains("request") && ending.advice.contains("accept"), "{ending:?}");
 }
 
 #[test]
@@ -266,6 +362,8 @@ fn calling_the_peer_that_rings_here_answers_it() {
     let actions = drain(&mut book);
     assert!(sent(&actions).iter().any(|signal| matches!(signal, Signal::Accept { .. })), "{actions:?}");
     assert_eq!(endings(&actions), [(EndReason::Local, None)]);
+    let joins = |action: &Action| matches!(action, Action::Ended { call } if call.joined == Some(id(5)));
+    assert!(actions.iter().any(joins), "no call of its own: {actions:?}");
     assert_eq!(book.get(id(5)).map(|call| (call.wire, call.state())), Some((id(1), CallState::Connecting)));
 }
 

@@ -259,8 +259,12 @@ impl World {
                 self.nodes[at].connected.remove(&call.wire);
                 self.nodes[at].ended.push(*call);
             }
-            Action::Send { link: None, .. } | Action::Switch { .. } | Action::Stage { .. } | Action::Changed { .. } => {
-            }
+            Action::Send { link: None, .. }
+            | Action::Switch { .. }
+            | Action::Stage { .. }
+            | Action::TurnedAway { .. }
+            | Action::Noted { .. }
+            | Action::Changed { .. } => {}
         }
     }
 

@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kith_common::call::{CallInfo, CallStats, Medium, Switch, Transport};
+use futures::FutureExt as _;
+use kith_common::call::{CallInfo, CallRecord, CallStats, LogQuery, Medium, Switch, Transport};
 use kith_common::contact::{Contact, People, Presence, Trust};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
 use kith_common::node::{Path, ServiceState};
 use kith_common::target::Target;
 use kith_core::listener::Status;
+use kith_store::Database;
 use tokio::sync::{mpsc, watch};
 
 use crate::calls::ports::{Engine, MediaSession, Network, PeerFacts};
 use crate::calls::{CallHandle, CallPolicy, Calls};
+use crate::contacts::Knock;
 use crate::media::{Candidate, CandidateKind, ClockOffset, MediaListeners, SessionEvent, SessionSpec, TransportParams};
 use crate::net::{Incoming, Stream};
 
@@ -51,8 +54,11 @@ impl Exchange {
         let (net, incoming) = self.join(n);
         let engine = FakeEngine::default();
         let people = watch::Sender::default();
-        let calls = Calls::start_with(net.clone(), incoming, engine.clone(), policy, people.subscribe());
-        Node { net, engine, calls, people }
+        let database = Database::in_memory(net.me).now_or_never().expect("memory is there at once");
+        let (knocks, knocked) = mpsc::channel(8);
+        let calls =
+            Calls::start_with(net.clone(), incoming, engine.clone(), policy, people.subscribe(), knocks, database);
+        Node { net, engine, calls, people, knocked: tokio::sync::Mutex::new(knocked) }
     }
 }
 
@@ -61,6 +67,7 @@ pub struct Node {
     pub engine: FakeEngine,
     pub calls: Calls,
     pub people: watch::Sender<Arc<People>>,
+    knocked: tokio::sync::Mutex<mpsc::Receiver<Knock>>,
 }
 
 impl Node {
@@ -85,8 +92,30 @@ impl Node {
         self.people.send_replace(Arc::new(People { contacts: vec![contact], ..People::default() }));
     }
 
+    /// A stranger that was not let ring.
+    pub async fn knock(&self) -> Knock {
+        let knock = async { self.knocked.lock().await.recv().await };
+        tokio::time::timeout(DEADLINE, knock).await.expect("somebody knocks").expect("the calls go on")
+    }
+
     pub fn target(&self) -> Target {
         Target::Peer(self.net.me)
+    }
+
+    /// The log, once it has so many calls.
+    pub async fn logged(&self, count: usize) -> Vec<CallRecord> {
+        let mut changes = self.calls.log().changes();
+        let waiting = async {
+            loop {
+                changes.mark_unchanged();
+                let log = self.calls.log().page(&LogQuery::default(), None).await.expect("it can be read");
+                if log.len() >= count {
+                    return log;
+                }
+                changes.changed().await.expect("the calls go on");
+            }
+        };
+        tokio::time::timeout(DEADLINE, waiting).await.expect("they are written")
     }
 
     /// Waits for the newest call to be as wanted.

@@ -2,13 +2,15 @@
 
 mod fakes;
 mod hostile;
+mod log;
 
 use kith_common::call::{CallKind, CallOptions, CallState, EndReason, Medium, Stage, Switch};
 use kith_common::contact::Trust;
 use kith_common::media::{Size, VideoFormat};
 use kith_common::node::ServiceState;
 
-use super::{AutoAnswer, CallPolicy};
+use super::{AutoAnswer, CallPolicy, Strangers};
+use crate::contacts::Knock;
 use crate::media::CandidateKind;
 use fakes::{Exchange, Node, candidate, eventually, until};
 
@@ -233,6 +235,39 @@ async fn a_contact_that_may_never_call_does_not_ring_not_even_an_echo_node() {
         assert_eq!(refused.ending.map(|ending| ending.reason), Some(EndReason::Blocked));
         assert!(ben.calls.list().is_empty(), "nobody here hears of it");
     }
+}
+
+#[tokio::test]
+async fn where_strangers_do_not_ring_they_knock_and_hear_so_and_contacts_ring() {
+    let (ada, ben) = pair(CallPolicy { strangers: Strangers::Request, ..CallPolicy::default() });
+    let refused = until(&ada.calls.dial(ben.target(), CallOptions::default()), is(CallState::Ended)).await;
+    let ending = refused.ending.expect("it has ended");
+    assert_eq!(ending.reason, EndReason::Declined);
+    assert!(ending.detail.contains("request") && !ending.advice.is_empty(), "{ending:?}");
+    assert_eq!(ben.knock().await, Knock { peer: ada.net.me, kind: CallKind::Video });
+    assert!(ben.calls.list().is_empty(), "nothing has rung");
+    ben.trusts(&ada, Trust::Ask);
+    ada.calls.dial(ben.target(), CallOptions::default());
+    ben.call(is(CallState::Ringing)).await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_rings_too_often_knocks_from_then_on() {
+    let (ada, ben) = pair(CallPolicy::default());
+    let mut rang = 0;
+    loop {
+        let call = ada.calls.dial(ben.target(), CallOptions::default());
+        let info = until(&call, |info| info.state == CallState::Ringing || info.ending.is_some()).await;
+        if info.ending.is_some() {
+            break;
+        }
+        rang += 1;
+        assert!(rang < 10, "it goes on ringing");
+        call.hang_up().await;
+        until(&ben.calls.get(call.id()).expect("it rang"), is(CallState::Ended)).await;
+    }
+    assert!(rang > 2, "{rang}: a few are let ring");
+    assert_eq!(ben.knock().await.peer, ada.net.me);
 }
 
 #[tokio::test]

@@ -312,7 +312,7 @@ impl Task {
         bond.raise_held(place, mark, until, unix_ms());
         let (name, locked) = (super::task::Bonds::name(recipient), self.bonds.lock(recipient, &bond)?);
         let writing = move |store: &mut kith_store::Store| {
-            store.handed(recipient, place, mark)?;
+            store.kept(recipient, place, mark)?;
             store.set_secret(&name, &locked)
         };
         self.db.write(writing).await

@@ -12,8 +12,8 @@ use kith_common::target::Target;
 use kith_store::Database;
 use tokio::sync::{mpsc, watch};
 
-use crate::contacts::Contacts;
 use crate::contacts::ports::Network;
+use crate::contacts::{Contacts, KNOCKS, Knock};
 use crate::net::Stream;
 
 /// Longer than anything here takes on a loaded machine.
@@ -119,8 +119,10 @@ impl Exchange {
     pub async fn node_with(&self, n: u8, name: &str, database: Database) -> Node {
         let (net, streams) = self.join(n, name);
         let calling = watch::Sender::new(false);
-        let started = Contacts::start_with(net.clone(), Some(streams), database.clone(), calling.subscribe()).await;
-        Node { net, contacts: started.expect("the database can be read"), calling, database }
+        let (knocks, knocked) = mpsc::channel(KNOCKS);
+        let in_call = calling.subscribe();
+        let started = Contacts::start_with(net.clone(), Some(streams), database.clone(), in_call, Some(knocked)).await;
+        Node { net, contacts: started.expect("the database can be read"), calling, knocks, database }
     }
 
     /// A peer without contacts of its own: the test speaks for it.
@@ -166,6 +168,7 @@ pub struct Node {
     pub net: FakeNet,
     pub contacts: Contacts,
     pub calling: watch::Sender<bool>,
+    pub knocks: mpsc::Sender<Knock>,
     pub database: Database,
 }
 

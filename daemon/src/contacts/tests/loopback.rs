@@ -22,7 +22,7 @@ async fn node(name: &str) -> Node {
     let calling = watch::Sender::new(false);
     let database = Database::in_memory(net.peer_id()).await;
     let streams = incoming.contacts.take();
-    let contacts = Contacts::start(net.clone(), streams, database, calling.subscribe()).await;
+    let contacts = Contacts::start(net.clone(), streams, database, calling.subscribe(), None).await;
     Node { net, contacts: contacts.expect("an empty database"), calling, _incoming: incoming }
 }
 

@@ -1,5 +1,6 @@
 //! What happens between nodes.
 
+use kith_common::call::CallKind;
 use kith_common::contact::{Contact, ContactChange, People, Presence, Right, Trust};
 use kith_common::failure::FailureKind;
 use kith_common::target::{Target, Ticket};
@@ -7,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::fakes::{DEADLINE, Exchange, FakeNet, Node, id};
+use crate::contacts::Knock;
 use crate::contacts::strangers::MAX_REQUESTS;
 use crate::contacts::wire::{self, Message, Request};
 
@@ -177,6 +179,70 @@ async fn contacts_are_there_after_a_restart_and_are_dialed() {
     let seen = ada.until_contact("back", &ben, is(Presence::Online)).await;
     assert_eq!((seen.name.as_str(), seen.note.as_str(), seen.calls), ("Ben", "plays chess", Trust::Always));
     assert!(seen.verified && seen.mutual && seen.last_seen_unix_ms > 0);
+}
+
+#[tokio::test]
+async fn what_was_chosen_to_be_is_so_after_a_restart_too() {
+    let (exchange, mut ada, ben) = friends().await;
+    for chosen in [Presence::Away, Presence::Online] {
+        ada.contacts.set_presence(chosen).await.expect("it can be chosen");
+        ben.until_contact("what she has chosen", &ada, is(chosen)).await;
+        let database = ada.database.clone();
+        ada.contacts.shutdown().await;
+        exchange.leave(1);
+        ben.until_contact("gone", &ada, is(Presence::Offline)).await;
+        ada = exchange.node_with(1, "Ada", database).await;
+        assert_eq!(ada.contacts.people().borrow().own, chosen);
+        ben.until_contact("the same again", &ada, is(chosen)).await;
+    }
+}
+
+/// Somebody has called and was not let ring, and after that a last one, whose request shows that all were looked at.
+async fn knocks(ada: &Node, knocks: &[Knock], last: u8) {
+    let last_one = Knock { peer: id(last), kind: CallKind::Voice };
+    for knock in knocks.iter().chain([&last_one]) {
+        ada.knocks.send(*knock).await.expect("she goes on");
+    }
+    ada.until("the last request", |people| asks(people, last)).await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_was_not_let_ring_is_a_request_and_is_asked_when_it_is_accepted() {
+    let (_exchange, ada, ben) = pair().await;
+    ada.net.connect_to(ben.net.me).expect("he is there");
+    let knock = |kind| Knock { peer: ben.net.me, kind };
+    knocks(&ada, &[knock(CallKind::Voice), knock(CallKind::Video)], 7).await;
+    let people = ada.contacts.people().borrow().clone();
+    let of_ben: Vec<_> = people.requests.iter().filter(|request| request.peer_id == ben.net.me).collect();
+    assert_eq!(of_ben.len(), 1, "however often he calls");
+    assert_eq!((of_ben[0].name.as_str(), of_ben[0].text.as_str()), ("Ben", "tried to call you"));
+    // He has not asked her, so he is no contact on both sides by that.
+    let accepted = ada.contacts.accept("ben", "").await.expect("he has called");
+    assert!(!accepted.mutual);
+    ben.until("her request", |people| asks(people, 1)).await;
+    ben.contacts.accept("ada", "").await.expect("she has asked");
+    ada.until_contact("mutual", &ben, |contact| contact.mutual).await;
+    knocks(&ada, &[knock(CallKind::Voice)], 8).await;
+    assert!(!asks(&ada.contacts.people().borrow(), 2), "a contact is no stranger");
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_stands_before_that_it_called_and_who_was_refused_stays_so() {
+    let exchange = Exchange::default();
+    let ada = exchange.node(1, "Ada").await;
+    let (eve, _streams) = exchange.join(5, "Eve");
+    eve.connect_to(id(1)).expect("she is there");
+    let knock = Knock { peer: id(5), kind: CallKind::Voice };
+    assert_eq!(asked(&eve, 1, request("It is me.")).await, Some(Message::Heard(false)));
+    knocks(&ada, &[knock], 7).await;
+    let people = ada.contacts.people().borrow().clone();
+    assert!(
+        people.requests.iter().any(|request| request.peer_id == id(5) && request.text == "It is me."),
+        "{people:?}"
+    );
+    ada.contacts.refuse("eve").await.expect("she has asked");
+    knocks(&ada, &[knock], 8).await;
+    assert!(!asks(&ada.contacts.people().borrow(), 5));
 }
 
 #[tokio::test]

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// Far less than the minutes that TCP takes to give up. Some 8 s were seen until the side that stayed had noticed.
-const NOTICED: Duration = Duration::from_secs(20);
+/// Far less than the minutes that TCP takes to give up. The side that stays waits two seconds for a sign of life.
+const NOTICED: Duration = Duration::from_secs(5);
+/// Until there is another way.
+const REACHED: Duration = Duration::from_secs(10);
 
 /// Says so, and is counted by `scripts/test`.
 fn skip(reason: &str) {
@@ -160,7 +162,7 @@ impl Machines {
                 }
             }
         };
-        tokio::time::timeout(NOTICED, opened).await.unwrap_or_else(|_| panic!("{}: no tunnel", self.tag))
+        tokio::time::timeout(REACHED, opened).await.unwrap_or_else(|_| panic!("{}: no tunnel", self.tag))
     }
 }
 
@@ -219,4 +221,19 @@ async fn a_stream_of_files_through_a_relay_says_so_at_both_ends() {
     let files = machines.incoming.files.as_mut().expect("nobody has taken it");
     let theirs = soon("the stream", files.recv()).await.expect("running");
     assert_eq!((ours.path, theirs.path), (Path::Relayed, Path::Relayed));
+}
+
+#[tokio::test]
+async fn a_peer_that_falls_silent_is_given_up_soon_after_somebody_doubts_it() {
+    let Some(spaces) = Spaces::new() else { return };
+    let mut machines = Machines::new(&spaces).await;
+    let (mut ours, _theirs) = machines.tunnel().await;
+    spaces.drops("b", "iifname eth0");
+    let doubted = std::time::Instant::now();
+    machines.ada.doubt(machines.ben.peer_id());
+    let ended = tokio::time::timeout(NOTICED, ours.read(&mut [0])).await;
+    assert!(ended.is_ok(), "the tunnel to nobody lingers");
+    eprintln!("given up after {:?}", doubted.elapsed());
+    // The relay that carried it answers, and stays.
+    assert!(machines.ada.ways(machines.relay.peer_id()).await.is_ok());
 }

@@ -3,6 +3,7 @@
 mod driving;
 mod filing;
 mod hostile;
+mod log;
 mod streaming;
 mod talking;
 

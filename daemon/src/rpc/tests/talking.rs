@@ -107,6 +107,31 @@ async fn what_is_sent_is_stored_shown_changed_and_found() {
 }
 
 #[tokio::test]
+async fn a_contact_that_is_renamed_has_its_new_name_in_the_list_of_conversations_at_once() {
+    let stage = Stage::set().await;
+    let client = stage.client().await;
+    let peer = ada().to_string();
+    soon(client.add_contact(&peer, "Ada", "")).await.expect("a stranger");
+    soon(client.send_message(&peer, Draft { text: "hello".into(), ..Draft::default() })).await.expect("it is stored");
+    let mut lists = soon(client.watch_conversations()).await.expect("they can be watched");
+    // Many times: what is read a moment too early has the old name, and nothing tells of the new one any more.
+    for number in 0..50 {
+        let name = format!("Ada {number}");
+        let change = ContactChange { name: Some(name.clone()), ..ContactChange::default() };
+        soon(client.change_contact(&peer, change)).await.expect("a contact");
+        let renamed = async {
+            loop {
+                let list = lists.next().await.expect("goes on").expect("is there");
+                if list.iter().any(|conversation| conversation.title == name) {
+                    return;
+                }
+            }
+        };
+        soon(renamed).await;
+    }
+}
+
+#[tokio::test]
 async fn whoever_watches_from_a_cursor_has_every_message_once_and_in_order() {
     let stage = Stage::set().await;
     hears(&stage, 1..=450, "Number").await;

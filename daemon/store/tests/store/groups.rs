@@ -1,5 +1,5 @@
 use kith_common::chat::{ConversationId, MAX_MEMBERS};
-use kith_store::{Body, Entry, Place, Refusal, Store, StoreGroupChange};
+use kith_store::{Body, Entry, GroupRow, Place, Refusal, Standing, Store, StoreGroupChange};
 use proptest::prelude::*;
 
 use crate::{NOW, group, id, peer, store, tell, text, texts};
@@ -123,6 +123,81 @@ fn the_removed_and_those_who_leave_are_out_everywhere_and_may_come_back() {
         let texts = texts(store, TALK());
         assert!(["10", "11", "12"].iter().all(|text| texts.contains(&(*text).to_owned())), "{texts:?}");
     }
+}
+
+/// The identity goes to a new database, with what a backup has of the group.
+fn moved(from: &Store, rows: &[GroupRow]) -> Store {
+    let mut new = Store::in_memory(from.own()).unwrap();
+    for row in rows {
+        new.put_group(row, NOW).unwrap();
+        assert!(new.put_group(row, NOW).is_err(), "it is there");
+    }
+    new
+}
+
+#[test]
+fn whoever_moves_without_messages_hears_the_others_and_is_heard() {
+    let mut stores = [1, 2, 3].map(store);
+    stores[0].new_group(group(7), "we", &[peer(2), peer(3)], NOW).unwrap();
+    settle(&mut stores);
+    for (number, store) in (1..).zip(&mut stores) {
+        say(store, number);
+    }
+    settle(&mut stores);
+    for mover in 0..3 {
+        let rows = stores[mover].group_rows().unwrap();
+        // Said on the old machine, after the backup.
+        say(&mut stores[mover], 10 + mover as u64);
+        settle(&mut stores);
+        stores[mover] = moved(&stores[mover], &rows);
+        assert_eq!(members(&stores[mover]), [peer(1), peer(2), peer(3)]);
+        assert!(texts(&stores[mover], TALK()).is_empty(), "messages stay where they are");
+        let first = 100 + 10 * mover as u64;
+        for (number, store) in (first..).zip(&mut stores) {
+            say(store, number);
+        }
+        settle(&mut stores);
+        for store in &stores {
+            let texts = texts(store, TALK());
+            for number in first..first + 3 {
+                assert_eq!(texts.iter().filter(|text| **text == number.to_string()).count(), 1, "{number}: {texts:?}");
+            }
+            assert!((1..=3).all(|other| store.owed(peer(other)).unwrap().is_empty()), "nobody waits for anything");
+        }
+    }
+    // And the one who made it can still change it.
+    stores[0].change_group(group(7), StoreGroupChange::Title("us".into()), NOW).unwrap();
+    settle(&mut stores);
+    assert!(stores.iter().all(|store| store.conversation(TALK()).unwrap().unwrap().title == "us"));
+}
+
+#[test]
+fn whoever_had_left_before_the_move_is_heard_when_it_is_asked_back() {
+    let mut stores = [1, 2, 3].map(store);
+    stores[0].new_group(group(7), "we", &[peer(2), peer(3)], NOW).unwrap();
+    settle(&mut stores);
+    say(&mut stores[2], 1);
+    stores[2].change_group(group(7), StoreGroupChange::Leave, NOW).unwrap();
+    settle(&mut stores);
+    let rows = stores[2].group_rows().unwrap();
+    assert_eq!(rows[0].standing, Standing::Left);
+    stores[2] = moved(&stores[2], &rows);
+    assert!(stores[2].say(TALK(), id(2), text("no"), NOW).is_err() && stores[2].groups().unwrap().is_empty());
+    stores[0].change_group(group(7), StoreGroupChange::Add(vec![peer(3)]), NOW).unwrap();
+    settle(&mut stores);
+    say(&mut stores[2], 3);
+    settle(&mut stores);
+    assert!(stores.iter().all(|store| texts(store, TALK()).contains(&"3".to_owned())));
+}
+
+#[test]
+fn a_group_that_is_deleted_here_is_still_one_that_this_node_is_in() {
+    let mut store = store(1);
+    store.new_group(group(7), "we", &[peer(2), peer(3)], NOW).unwrap();
+    assert!(store.delete_conversation(TALK()).unwrap() && store.conversations().unwrap().is_empty());
+    assert_eq!(store.groups().unwrap(), [(group(7), vec![peer(2), peer(3)])]);
+    store.change_group(group(7), StoreGroupChange::Leave, NOW).unwrap();
+    assert!(store.groups().unwrap().is_empty());
 }
 
 #[derive(Debug, Clone)]

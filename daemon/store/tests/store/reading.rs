@@ -21,6 +21,13 @@ fn search_finds_words_without_accents_beginnings_and_the_newest_first() {
     assert_eq!(found(&store, "crème bru"), ["Crème brûlée in Zürich"]);
     assert_eq!(found(&store, "bru crème ").len(), 0, "a word and a space is a whole word");
     assert_eq!(found(&store, "прив"), ["Привет, мир! ünïcode"]);
+    assert_eq!(
+        found(&store, "cr"),
+        ["creme again, said Łukasz", "Crème brûlée in Zürich"],
+        "two letters are a beginning"
+    );
+    assert_eq!((found(&store, "мi").len(), found(&store, "ми").len()), (0, 1));
+    assert_eq!(found(&store, "c").len() + found(&store, "п").len(), 0, "one would be that of too many words");
     assert_eq!(found(&store, "zurich"), ["Crème brûlée in Zürich"]);
     assert!(found(&store, "").is_empty() && found(&store, "🙂 !").is_empty());
 }

@@ -56,16 +56,23 @@ impl Chat {
         if named {
             whole = whole.push(text(self.name_of(message.author)).size(theme::SMALL).color(theme::LINK));
         }
-        whole = whole.push(mouse_area(self.bubble(message, own)).on_press(Message::Select(message.id)));
+        let chosen = Message::Select(message.id);
+        whole = whole.push(mouse_area(self.bubble(message, own)).on_press(chosen.clone()).on_right_press(chosen));
         if let Some(reactions) = self.reactions(message) {
             whole = whole.push(reactions);
         }
-        if message.state == MessageState::Failed {
+        let colour = match message.state {
+            MessageState::Failed => Some(theme::POOR),
+            // It waits for something.
+            MessageState::Queued if !message.error.trim().is_empty() => Some(theme::FAIR),
+            _ => None,
+        };
+        if let Some(colour) = colour {
             let why = match message.error.trim() {
                 "" => say::state(message.state).to_owned(),
                 why => crate::words::sentence_of(&say::one_line(why)),
             };
-            whole = whole.push(text(why).size(theme::SMALL).color(theme::POOR));
+            whole = whole.push(text(why).size(theme::SMALL).color(colour));
         }
         if self.thread.as_ref().is_some_and(|thread| thread.selected == Some(message.id)) {
             whole = whole.push(self.deeds(message, own));
@@ -169,7 +176,11 @@ impl Chat {
                 .push(pick.on_press(Message::React(id, (*emoji).to_owned(), Switch::On)).style(theme::quiet_button));
         }
         deeds = deeds.push(small(Icon::Reply, "Answer", Message::Reply(id)));
-        deeds = deeds.push(small(Icon::Copy, "Copy the text", Message::Copy(message.text.clone())));
+        if !message.text.is_empty() {
+            let copy = row![icon(Icon::Copy, 14.0), text("Copy text").size(theme::SMALL)].spacing(5);
+            let copy = button(copy.align_y(Alignment::Center)).padding([6, 7]);
+            deeds = deeds.push(copy.on_press(Message::Copy(message.text.clone())).style(theme::quiet_button));
+        }
         if own {
             deeds = deeds.push(small(Icon::Pencil, "Change it", Message::Change(id)));
             deeds = deeds.push(small(Icon::Trash2, "Delete it, for everybody", Message::Delete(id)));

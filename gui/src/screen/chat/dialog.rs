@@ -2,9 +2,11 @@
 //! there is to know and set about somebody.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use iced::widget::{button, checkbox, column, container, image, opaque, row, space, text, text_input};
 use iced::{Alignment, Element, Fill};
+use kith_capture::qr;
 use kith_common::chat::{Conversation, ConversationId, MAX_MEMBERS, MAX_TITLE_CHARS};
 use kith_common::contact::{Contact, ContactChange, MAX_NAME_CHARS, MAX_REQUEST_CHARS, SafetyNumber};
 use kith_common::failure::{Failure, FailureKind};
@@ -35,6 +37,10 @@ pub enum Message {
     Text(String),
     Paste,
     Pasted(Option<String>),
+    /// A picture with a ticket was dropped.
+    Picture(PathBuf),
+    /// What is in it.
+    Read(Result<String, Failure>),
     /// A peer of this network.
     Near(PeerId, String),
     Add,
@@ -53,8 +59,20 @@ pub struct Add {
     pub name: String,
     pub text: String,
     working: bool,
+    /// A picture is looked at, and then its ticket stands in place of what was typed.
+    reading: Reading,
     failure: Option<Failure>,
     picture: Option<image::Handle>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Reading {
+    #[default]
+    Nothing,
+    /// For somebody to look at.
+    ToShow,
+    /// To be added at once: that was asked for.
+    ToAdd,
 }
 
 #[derive(Debug, Default)]
@@ -192,7 +210,27 @@ impl Chat {
                 add.name = shortened(name, MAX_NAME_CHARS);
                 add.failure = None;
             }
+            (Dialog::Add(add), Message::Picture(path)) => {
+                add.reading = Reading::ToShow;
+                add.failure = None;
+                return Wish::ReadPicture(path);
+            }
+            (Dialog::Add(add), Message::Read(Ok(ticket))) => {
+                add.target = ticket;
+                if std::mem::take(&mut add.reading) == Reading::ToAdd {
+                    return self.in_dialog(Message::Add);
+                }
+            }
+            (Dialog::Add(add), Message::Read(Err(failure))) => {
+                add.reading = Reading::Nothing;
+                add.failure = Some(failure);
+            }
             (Dialog::Add(add), Message::Add) => {
+                if let Some(path) = qr::named(&add.target) {
+                    add.reading = Reading::ToAdd;
+                    add.failure = None;
+                    return Wish::ReadPicture(path);
+                }
                 let target = add.target.trim().to_owned();
                 if let Err(error) = target.parse::<Target>() {
                     let failure = Failure::new(FailureKind::InvalidArgument, error.to_string());
@@ -252,17 +290,18 @@ impl Chat {
         let field = |hint, value: &str, message: fn(String) -> Message| {
             text_input(hint, value).on_input(message).padding([10, 12]).size(theme::BODY).style(theme::input)
         };
-        let ready = !add.target.trim().is_empty() && !add.working;
-        let go = labelled(
-            Icon::UserPlus,
-            if add.working { "Adding…" } else { "Add" },
-            theme::ACCENT,
-            ready.then_some(Message::Add),
-        );
+        let ready = !add.target.trim().is_empty() && !add.working && add.reading == Reading::Nothing;
+        let doing = match add.reading {
+            Reading::ToShow | Reading::ToAdd => "Looking at the picture…",
+            Reading::Nothing if add.working => "Adding…",
+            Reading::Nothing => "Add",
+        };
+        let go = labelled(Icon::UserPlus, doing, theme::ACCENT, ready.then_some(Message::Add));
         let mut left = column![
-            muted("Their ticket, their peer id, or their address if you are connected to it."),
+            muted("Their ticket, their peer id, or their address if you are connected to it. A picture of their QR code does \
+                   too: drop it here, or give its path."),
             row![
-                field("Ticket, peer id or address", &add.target, Message::Target)
+                field("Ticket, peer id, address or picture", &add.target, Message::Target)
                     .id(TARGET)
                     .on_submit_maybe(ready.then_some(Message::Add)),
                 small(Icon::ClipboardPaste, "Paste", Message::Paste)

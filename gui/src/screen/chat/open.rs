@@ -153,6 +153,7 @@ impl Chat {
             return container(muted(words).align_x(Alignment::Center)).center(Fill).padding(30).into();
         }
         let list = rows(thread.keys(), thread.wanted, Message::Sight, move |at| self.row_of(at, now));
+        let list = list.beyond(thread.beyond());
         let mut layers = stack![list];
         if matches!(thread.older, Beyond::Loading(_)) && thread.sight.is_some_and(|sight| sight.first == 0) {
             layers = layers.push(

@@ -5,7 +5,7 @@ use kith_common::call::Direction;
 use kith_common::chat::{Conversation, ConversationId, Message, MessageId, MessageState};
 
 use crate::link::{Job, PAGE, Span};
-use crate::widget::rows::{Aim, AtEnd, Sight, Wanted};
+use crate::widget::rows::{self, Aim, AtEnd, Sight, Wanted};
 
 /// Messages in memory.
 pub const HELD: usize = 5 * PAGE as usize;
@@ -90,6 +90,12 @@ impl Thread {
 
     pub fn keys(&self) -> Vec<u64> {
         self.messages.iter().map(|message| message.position).collect()
+    }
+
+    /// What is not in memory, for the bar beside the list: a page, since nobody has counted.
+    pub fn beyond(&self) -> rows::Beyond {
+        let rows = |beyond| if beyond == Beyond::Nothing { 0 } else { PAGE as usize };
+        rows::Beyond { above: rows(self.older), below: rows(self.newer) }
     }
 
     pub fn aim(&mut self, aim: Aim) {

@@ -32,7 +32,7 @@ const ROWS: &[Row] = &[
     ("rpc", "720p pictures over the Unix socket, 30 a second each way", small::rpc),
     (
         "dht",
-        "a newcomer finds a peer id: 20 nodes on loopback, 20 to 100 in memory; KITH_DHT_NODES=200 for more",
+        "a newcomer finds a peer id: 20 nodes on loopback, 20 to 200 in memory; KITH_DHT_NODES=1000 for more",
         dht::resolve,
     ),
     ("idle", "a daemon with nothing to do, 20 s", small::idle),
