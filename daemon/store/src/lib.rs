@@ -36,6 +36,6 @@ pub use database::Database;
 pub use error::{Result, StoreError};
 pub use store::Store;
 pub use types::{
-    Body, CallsWanted, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed, Standing,
-    StoreGroupChange,
+    Body, CallsWanted, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed,
+    Standing, StoreGroupChange,
 };
