@@ -7,13 +7,13 @@ use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::{CallId, PeerId};
 use kith_core::call::{Action, Call, LinkId, Signal, WireRole};
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::fallback::Fallback;
 use super::live::{self, Live};
 use super::log::{self, Beside};
 use super::ports::{Engine, MediaSession, Network};
 use super::task::{Event, KEPT_ENDED, Task, forget, now};
-use super::watched::watched;
 use super::wire::{self, Body, Message};
 use super::{Echo, sources};
 use crate::contacts::Knock;
@@ -27,8 +27,6 @@ const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_LAST_WORDS: usize = 32;
 /// A session that does not close by then is dropped as it is.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause before a tunnel that failed or ended is opened again.
-const TUNNEL_RETRY: Duration = Duration::from_secs(3);
 
 impl<N: Network, E: Engine> Task<N, E> {
     /// Does all that the book has to say.
@@ -45,9 +43,9 @@ impl<N: Network, E: Engine> Task<N, E> {
                 Action::CloseLink { link } => drop(self.links.remove(&link)),
                 Action::ConnectMedia { call } => self.connect_media(call),
                 Action::Switch { call, medium, state } => self.switch(call, medium, state),
-                Action::Noted { peer, kind } => self.knock(peer, kind),
                 Action::New { call } => self.enter_incoming(call),
                 Action::TurnedAway { peer, wire, kind } => self.note_turned_away(wire, peer, kind),
+                Action::Noted { peer, kind } => self.knock(peer, kind),
                 Action::Stage { call, report } => self.show_stage(call, report),
                 Action::Changed { call } => self.show(call),
                 Action::Ended { call } => self.finish(*call),
@@ -152,24 +150,16 @@ impl<N: Network, E: Engine> Task<N, E> {
     /// Keeps a reliable stream to the peer beside the call, for when UDP does not pass.
     fn keep_tunnel(&mut self, id: CallId, peer: PeerId) {
         let (Some(live), Some(call)) = (self.live.get_mut(&id), self.book.get(id)) else { return };
-        let (net, events, wire, attempt) = (self.net.clone(), self.events.clone(), call.wire, live.attempt);
-        live.keep_with_session(tokio::spawn(async move {
-            loop {
-                match net.open_tunnel(peer).await {
-                    Ok(mut stream) => {
-                        if stream.write_all(wire.as_bytes()).await.is_ok() && stream.flush().await.is_ok() {
-                            let (stream, gone) = watched(stream);
-                            if events.send(Event::TunnelOpened { call: id, attempt, stream }).await.is_err() {
-                                return;
-                            }
-                            gone.await;
-                        }
-                    }
-                    Err(failure) => tracing::debug!("no tunnel: {failure}"),
-                }
-                sleep(TUNNEL_RETRY).await;
-            }
-        }));
+        let fallback = Fallback {
+            net: self.net.clone(),
+            peer,
+            call: id,
+            wire: call.wire,
+            attempt: live.attempt,
+            stalled: live.stalled.subscribe(),
+            events: self.events.clone(),
+        };
+        live.keep_with_session(tokio::spawn(fallback.keep()));
     }
 
     /// A call that no person answered has nobody to send anything: the daemon does.
@@ -278,15 +268,6 @@ impl<N: Network, E: Engine> Task<N, E> {
         Some(log::record(call, beside, now()))
     }
 
-impl<N: Network, E: Engine> Task<N, E> {
-    /// A stranger has called and was not let ring. Requests are limited where they are kept; what does not even get there
-    /// would be dropped there.
-    fn knock(&self, peer: PeerId, kind: CallKind) {
-        tracing::debug!(%peer, "a stranger calls, and does not ring");
-        let _ = self.knocks.try_send(Knock { peer, kind });
-    }
-}
-
     /// Somebody has called while this node had no time.
     fn note_turned_away(&mut self, wire: CallId, peer: PeerId, kind: CallKind) {
         if self.closing.len() >= MAX_LAST_WORDS {
@@ -294,6 +275,15 @@ impl<N: Network, E: Engine> Task<N, E> {
         }
         let (log, record) = (self.log.clone(), log::turned_away(wire, peer, &self.name_of(peer), kind));
         self.closing.spawn(async move { log.keep(record).await });
+    }
+}
+
+impl<N: Network, E: Engine> Task<N, E> {
+    /// A stranger has called and was not let ring. Requests are limited where they are kept; what does not even get there
+    /// would be dropped there.
+    fn knock(&self, peer: PeerId, kind: CallKind) {
+        tracing::debug!(%peer, "a stranger calls, and does not ring");
+        let _ = self.knocks.try_send(Knock { peer, kind });
     }
 }
 

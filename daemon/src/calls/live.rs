@@ -85,6 +85,8 @@ pub(super) struct Live<S> {
     /// Candidates of this side that were found after the session was opened.
     found: Vec<Candidate>,
     pub peer_video_due: u64,
+    /// Whether nothing arrives from the peer's media, by no way.
+    pub stalled: watch::Sender<bool>,
     clock: OffsetEstimator,
     /// Set once media has been connected.
     pub beat: Option<Beat>,
@@ -118,6 +120,7 @@ impl<S: MediaSession> Live<S> {
             early: Vec::new(),
             found: Vec::new(),
             peer_video_due: 0,
+            stalled: watch::Sender::new(false),
             clock: OffsetEstimator::new(),
             beat: None,
             next_refresh: now + REFRESH_INTERVAL,
@@ -172,6 +175,7 @@ impl<S: MediaSession> Live<S> {
     /// The session is replaced: all that belonged to the old one goes.
     pub fn next_attempt(&mut self) -> Option<Arc<S>> {
         self.attempt += 1;
+        self.stalled.send_replace(false);
         self.session_tasks.clear();
         self.found.clear();
         self.beat = None;

@@ -105,7 +105,8 @@ pub(super) fn record(call: &Call, beside: Beside, now: Instant) -> CallRecord {
     let dialed = beside.dialed.filter(|_| call.peer.is_none()).and_then(address).unwrap_or_default();
     CallRecord {
         answered: reached(Stage::Accept).is_some(),
-        duration_s: active.unwrap_or_default().as_millis() as f64 / 1000.0,
+        // The shortest there is was active all the same.
+        duration_s: active.map_or(0.0, |active| active.as_millis().max(1) as f64 / 1000.0),
         // A clock that was set back in the meantime makes no call end before it began.
         ended_unix_ms: unix_ms().max(beside.began_unix_ms),
         failed_stage,

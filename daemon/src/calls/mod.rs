@@ -7,6 +7,7 @@
 
 mod acts;
 mod closed;
+mod fallback;
 mod handle;
 mod link;
 mod live;
@@ -55,7 +56,6 @@ impl std::str::FromStr for AutoAnswer {
     }
 }
 
-/// Whether what arrives is sent back.
 /// What becomes of the calls of those who are no contacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strangers {
@@ -79,6 +79,7 @@ impl std::str::FromStr for Strangers {
     }
 }
 
+/// Whether what arrives is sent back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Echo {
     On,
@@ -90,8 +91,8 @@ pub enum Echo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallPolicy {
     pub auto_answer: AutoAnswer,
-    pub echo: Echo,
     pub strangers: Strangers,
+    pub echo: Echo,
     /// For calls whose options say `auto`.
     pub encoder: EncoderChoice,
     pub max_calls: usize,
@@ -101,8 +102,8 @@ impl Default for CallPolicy {
     fn default() -> Self {
         Self {
             auto_answer: AutoAnswer::Never,
-            echo: Echo::Off,
             strangers: Strangers::Ring,
+            echo: Echo::Off,
             encoder: EncoderChoice::Auto,
             max_calls: DEFAULT_MAX_CALLS,
         }

@@ -31,6 +31,8 @@ pub(super) trait Network: Clone + Send + Sync + 'static {
     fn connect(&self, target: Target) -> impl Future<Output = Result<PeerId, Failure>> + Send;
     fn open_signal(&self, peer: PeerId) -> impl Future<Output = Result<Stream, Failure>> + Send;
     fn open_tunnel(&self, peer: PeerId) -> impl Future<Output = Result<Stream, Failure>> + Send;
+    /// Nothing comes from this peer: what leads to it is asked for a sign of life.
+    fn doubt(&self, peer: PeerId);
     fn facts(&self, peer: PeerId) -> PeerFacts;
 }
 
@@ -71,6 +73,10 @@ impl Network for Net {
 
     async fn open_tunnel(&self, peer: PeerId) -> Result<Stream, Failure> {
         Net::open_tunnel(self, peer).await
+    }
+
+    fn doubt(&self, peer: PeerId) {
+        Net::doubt(self, peer);
     }
 
     fn facts(&self, peer: PeerId) -> PeerFacts {

@@ -447,6 +447,11 @@ impl<N: Network, E: Engine> Task<N, E> {
     }
 
     fn handle_media(&mut self, id: CallId, event: SessionEvent) {
+        match event {
+            SessionEvent::Stalled => self.media_stalled(id, true),
+            SessionEvent::Resumed => self.media_stalled(id, false),
+            _ => {}
+        }
         let event = match event {
             SessionEvent::Path { path, transport } => MediaEvent::Path { path, transport },
             SessionEvent::FirstPacket => MediaEvent::FirstPacket,
@@ -502,6 +507,9 @@ impl<N: Network, E: Engine> Task<N, E> {
         let Some(beat) = &mut live.beat else { return };
         let due = beat.take_due(now);
         let pictures = live.session.as_ref().map(|session| session.video_due());
+        if due.media {
+            self.doubt(id);
+        }
         let (Some(link), wire) = (call.link, call.wire) else { return };
         let state = Signal::Media(call.local);
         if due.ping {

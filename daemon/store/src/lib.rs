@@ -42,6 +42,6 @@ pub use shares::{CopyRow, Holding, PieceRow, ShareRow, Told};
 pub use store::Store;
 pub use transfers::{OfferRow, Standing, TransferRow};
 pub use types::{
-    Body, CallsWanted, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed, Standing,
-    StoreGroupChange,
+    Body, CallsWanted, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed,
+    Standing, StoreGroupChange,
 };

@@ -34,6 +34,7 @@ pub struct ContactRow {
     /// What goes with our request.
     pub request_text: String,
 }
+
 /// A group without what was said in it, as a backup has it: enough to take what is said there after a move, and to be heard. Its
 /// JSON form is in backups of all versions: fields are only added, with defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +72,6 @@ pub struct GroupPeer {
     /// Its entries were stored up to there.
     pub heard: u64,
 }
-
 
 /// Where an entry belongs within the link of two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,8 +16,12 @@ const FLOWING: f64 = 25.0;
 const WARM: f64 = 2.0;
 /// Seconds from the end of a path to sound by another.
 const BACK: f64 = 3.0;
-/// The same when a home has another address: its relay is dialed again, and the other side must notice.
-const MOVED: f64 = 10.0;
+/// The same when a home has another address: it notices after half a second, the other side after one of silence.
+const MOVED: f64 = 5.0;
+/// The same when both have: each must be missed at the relay, too, before the other reaches it there.
+const BOTH_MOVED: f64 = 8.0;
+/// Seconds that a call is followed after that.
+const SETTLED: f64 = 12.0;
 /// Seconds of a call after which whatever lived by UDP has been given up, and a call without sound has ended.
 const OUTLIVED: f64 = 20.0;
 /// How the homes know the relay.
@@ -159,7 +163,7 @@ fn two_homes_behind_symmetric_routers_talk_through_the_relay() -> Result<()> {
 }
 
 /// Follows a call until it has gone on for that many seconds since `before`: sound must come at the end, and of all the
-/// time no more than `most` seconds may be made up or missing.
+/// time no more than `most` seconds may be made up or missing. Returns the last figures.
 fn goes_on(lines: &mut Lines, before: &Value, seconds: f64, most: f64) -> Result<Value> {
     let begin = number(before, "duration_s")?;
     let mut last = before.clone();
@@ -180,11 +184,17 @@ fn goes_on(lines: &mut Lines, before: &Value, seconds: f64, most: f64) -> Result
     }
 }
 
-fn both_go_on(caller: &mut Lines, callee: &mut Lines, before: [Value; 2], most: f64) -> Result<[Value; 2]> {
+fn both_go_on(
+    caller: &mut Lines,
+    callee: &mut Lines,
+    before: [Value; 2],
+    seconds: f64,
+    most: f64,
+) -> Result<[Value; 2]> {
     let [of_caller, of_callee] = before;
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| goes_on(callee, &of_callee, OUTLIVED, most).context("callee"));
-        let caller = goes_on(caller, &of_caller, OUTLIVED, most).context("caller");
+        let other = scope.spawn(|| goes_on(callee, &of_callee, seconds, most).context("callee"));
+        let caller = goes_on(caller, &of_caller, seconds, most).context("caller");
         Ok([caller?, other.join().expect("it returns its errors")?])
     })
 }
@@ -202,7 +212,7 @@ fn a_call_through_a_relay_that_was_known_by_quic_outlives_udp() -> Result<()> {
     let [of_caller, of_callee] = before;
     homes.net.cut_udp("natA")?;
     homes.net.cut_udp("natB")?;
-    both_go_on(&mut caller, &mut callee, [of_caller?, of_callee?], BACK)
+    both_go_on(&mut caller, &mut callee, [of_caller?, of_callee?], OUTLIVED, BACK)
         .with_context(|| format!("{}\n{}", homes.ada.log(), homes.ben.log()))?;
     homes.ada.ctl(&["hangup"])?;
     ensure!(ended(&mut caller)?["reason"] == "local");
@@ -220,17 +230,36 @@ fn where_no_tcp_leads_to_the_relay_quic_does() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_caller_whose_address_changes_in_mid_call_keeps_the_call() -> Result<()> {
+/// The homes move one after the other, those of a group at once, in one call.
+fn move_in_mid_call(groups: &[&[&str]], most: f64) -> Result<()> {
     let Some(homes) = homes(Nat::Symmetric, Nat::Symmetric)? else { return Ok(()) };
     let (mut caller, mut callee) = call(&homes)?;
     stage(&mut caller, "active")?;
     let before = [&mut caller, &mut callee].map(|lines| stats_until(lines, "relayed", SOON, relayed_and_warm));
     let [of_caller, of_callee] = before;
-    homes.net.move_home("A")?;
-    both_go_on(&mut caller, &mut callee, [of_caller?, of_callee?], MOVED)
-        .with_context(|| format!("{}\n{}\n{}", homes.ada.log(), homes.ben.log(), homes.relay.log()))?;
+    let mut before = [of_caller?, of_callee?];
+    for group in groups {
+        group.iter().try_for_each(|home| homes.net.move_home(home))?;
+        note(&format!("moved: {}", group.join(" and ")));
+        before = both_go_on(&mut caller, &mut callee, before, SETTLED, most)
+            .with_context(|| format!("{group:?}\n{}\n{}\n{}", homes.ada.log(), homes.ben.log(), homes.relay.log()))?;
+    }
     homes.ada.ctl(&["hangup"])?;
     ensure!(ended(&mut caller)?["reason"] == "local");
     Ok(())
+}
+
+#[test]
+fn a_caller_whose_address_changes_in_mid_call_keeps_the_call() -> Result<()> {
+    move_in_mid_call(&[&["A"]], MOVED)
+}
+
+#[test]
+fn a_callee_whose_address_changes_in_mid_call_keeps_the_call() -> Result<()> {
+    move_in_mid_call(&[&["B"]], MOVED)
+}
+
+#[test]
+fn addresses_that_change_on_both_sides_at_once_end_no_call() -> Result<()> {
+    move_in_mid_call(&[&["A", "B"]], BOTH_MOVED)
 }

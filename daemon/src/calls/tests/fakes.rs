@@ -188,6 +188,8 @@ impl Network for FakeNet {
         Ok(Box::new(near))
     }
 
+    fn doubt(&self, _peer: PeerId) {}
+
     fn facts(&self, peer: PeerId) -> PeerFacts {
         PeerFacts {
             name: format!("node {}", peer.public_key()[0]),
