@@ -28,9 +28,7 @@ use crate::capture::{Hardware, Notice, Studio};
 use crate::link::{Command, Commander, Event, Test};
 use crate::notify::Notifier;
 use crate::playback::{Playback, Ring};
-use crate::screen::{
-    call, chat, diagnostics, ended, files, home, incoming, network, recent, services, sidebar,
-};
+use crate::screen::{call, chat, diagnostics, ended, files, home, incoming, network, recent, services, sidebar};
 use crate::session::Memory;
 use crate::theme;
 use crate::widget::video::{Bell, Role, VideoSlot};

@@ -9,6 +9,7 @@ mod partial;
 mod place;
 mod seal;
 mod serve;
+mod speed;
 mod tree;
 
 use std::fs;

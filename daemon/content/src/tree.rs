@@ -19,6 +19,8 @@ use crate::error::{ContentError, Result};
 pub const GROUP_BYTES: u64 = 16 * 1024;
 /// The longest range that is encoded at once: what one request may ask for.
 pub const MAX_RANGE_BYTES: u64 = 4 * 1024 * 1024;
+/// What is read of a file at once to be encoded.
+const READ_AHEAD_BYTES: u64 = 16 * GROUP_BYTES;
 /// The two hashes below a node.
 pub(crate) const PAIR_BYTES: usize = 64;
 /// Pairs of the outboard that are read at once: those of a range of [`MAX_RANGE_BYTES`].
@@ -266,7 +268,7 @@ pub(crate) enum Form {
     Plain,
 }
 
-/// Reads a range and its pairs, verifies them, and appends them to a buffer.
+/// A range that is to be encoded.
 pub(crate) struct Encoder<'a> {
     pub hash: FileHash,
     pub size: u64,
@@ -279,39 +281,65 @@ pub(crate) struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// On an error what was appended is taken back.
-    pub fn run(mut self, to: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Reads the range and its pairs, verifies them, and appends them. On an error what was appended is taken back.
+    pub fn run(self, to: &mut Vec<u8>) -> Result<(), Fault> {
         let before = to.len();
         to.reserve(usize::try_from(encoded_bytes(self.size, self.range.clone())).unwrap_or(0));
-        let root = *self.hash.as_bytes();
-        let outcome = self.visit(Node::root(self.size), &root, to);
+        let (root, node) = (*self.hash.as_bytes(), Node::root(self.size));
+        let mut encoding = Encoding { encoder: self, ahead: Vec::new(), ahead_at: 0 };
+        let outcome = encoding.visit(node, &root, to);
         if outcome.is_err() {
             to.truncate(before);
         }
         outcome
     }
+}
 
-    fn visit(&mut self, node: Node, expected: &Cv, to: &mut Vec<u8>) -> Result<(), Fault> {
-        if node.is_group() {
-            let at = to.len();
-            to.resize(at + usize::try_from(node.bytes).unwrap_or(0), 0);
-            (self.read)(node.offset, &mut to[at..]).map_err(|error| match error.kind() {
+struct Encoding<'a> {
+    encoder: Encoder<'a>,
+    /// What has been read of the range, from an offset in the content on. Small enough to stay in the cache.
+    ahead: Vec<u8>,
+    ahead_at: u64,
+}
+
+impl Encoding<'_> {
+    /// The data of a group. Groups are asked for in their order.
+    fn group(&mut self, node: &Node) -> Result<&[u8], Fault> {
+        let read = self.ahead_at + self.ahead.len() as u64;
+        if node.offset >= read || node.offset < self.ahead_at {
+            let length = (self.encoder.range.end - node.offset).min(READ_AHEAD_BYTES);
+            self.ahead.resize(usize::try_from(length).unwrap_or(0), 0);
+            self.ahead_at = node.offset;
+            (self.encoder.read)(node.offset, &mut self.ahead).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => Fault::Data,
                 _ => Fault::Io(error),
             })?;
-            return if node.hash_group(&to[at..]) == *expected { Ok(()) } else { Err(Fault::Data) };
         }
-        let pair = self.pairs.load(&node, &self.range).map_err(Fault::Io)?;
+        let at = usize::try_from(node.offset - self.ahead_at).unwrap_or(usize::MAX);
+        let length = usize::try_from(node.bytes).unwrap_or(usize::MAX);
+        self.ahead.get(at..).and_then(|rest| rest.get(..length)).ok_or(Fault::Data)
+    }
+
+    fn visit(&mut self, node: Node, expected: &Cv, to: &mut Vec<u8>) -> Result<(), Fault> {
+        if node.is_group() {
+            let group = self.group(&node)?;
+            if node.hash_group(group) != *expected {
+                return Err(Fault::Data);
+            }
+            to.extend_from_slice(group);
+            return Ok(());
+        }
+        let pair = self.encoder.pairs.load(&node, &self.encoder.range).map_err(Fault::Io)?;
         if node.hash_pair(&pair) != *expected {
             return Err(Fault::Pairs);
         }
-        if self.form == Form::Encoded {
+        if self.encoder.form == Form::Encoded {
             to.extend_from_slice(&pair);
         }
         let (left, right) = node.children();
         let (left_hash, right_hash) = halves(&pair);
         for (child, hash) in [(left, left_hash), (right, right_hash)] {
-            if child.overlaps(&self.range) {
+            if child.overlaps(&self.encoder.range) {
                 self.visit(child, &hash, to)?;
             }
         }

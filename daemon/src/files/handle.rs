@@ -364,7 +364,11 @@ impl Files {
         });
         let Ok(states) = looking.await else { return rows };
         for (position, state) in states {
-            let Some(row) = rows.iter_mut().find(|row| row.position == position && row.state != state) else {
+            // What has changed stays so: it may be the content alone, which this does not look at.
+            let differs = |row: &&mut ShareRow| {
+                row.position == position && row.state != state && row.state != ShareState::Changed
+            };
+            let Some(row) = rows.iter_mut().find(differs) else {
                 continue;
             };
             row.state = state;

@@ -32,9 +32,7 @@ use super::streams::{OpenError, Protocol};
 use super::suspects::Suspects;
 use super::swarm::Node;
 use super::ways::{DatagramFigures, Way};
-use super::{
-    BLOCKS_FILE, BOOK_FILE, DhtMode, FilesStream, NetConfig, SecretKey, Stream, address, files, saved, table,
-};
+use super::{BLOCKS_FILE, BOOK_FILE, DhtMode, FilesStream, NetConfig, SecretKey, Stream, address, files, saved, table};
 
 /// How long an opening stream waits for a connection that does not depend on UDP: signalling hardly, it delays the call;
 /// a tunnel is worth little without one.

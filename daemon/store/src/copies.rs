@@ -88,15 +88,15 @@ impl Store {
             let old = share.copies.iter().map(|copy| copy.peer).filter(|peer| !peers.contains(peer));
             store.unwant_copies(position, &old.collect::<Vec<_>>())?;
             for peer in peers {
-                // Who has refused is asked again.
+                // Who has refused, or may have dropped it, is asked again.
                 store.change(
                     "INSERT INTO sealed_copy (share, peer, state) VALUES (?1, ?2, ?3) ON CONFLICT (share, peer) DO UPDATE SET
-                       state = CASE WHEN state = ?4 THEN ?3 ELSE state END, reason = ''",
+                       state = CASE WHEN state = ?4 THEN state ELSE ?3 END, reason = ''",
                     params![
                         position,
                         peer.public_key(),
                         copy_state_number(CopyState::Asked),
-                        copy_state_number(CopyState::Refused)
+                        copy_state_number(CopyState::Sending)
                     ],
                 )?;
             }

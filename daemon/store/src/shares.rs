@@ -273,7 +273,7 @@ impl Store {
 
     /// Shares that the peer has not been told of yet.
     pub fn untold(&self, peer: PeerId, limit: u32) -> Result<Vec<ShareRow>> {
-        let columns = COLUMNS.replace("key,", "share.key,");
+        let columns = COLUMNS.split(", ").map(|column| format!("share.{column}")).collect::<Vec<_>>().join(", ");
         let rows = self.rows(
             &format!(
                 "SELECT {columns} FROM share_peer JOIN share ON share.key = share_peer.share

@@ -356,9 +356,17 @@ impl Shelf {
         Event::Files(Ok(Arc::new(self.state.clone())))
     }
 
-    fn all(&self) -> impl Iterator<Item = Share> + '_ {
-        let made = (1..=SHARED as u64).rev().map(share);
-        let there = self.added.iter().cloned().chain(made).filter(move |share| !self.gone.contains(&share.hash));
+    /// Those before a position, the newest first.
+    fn before(&self, before: u64) -> impl Iterator<Item = Share> + '_ {
+        let before = if before == 0 { u64::MAX } else { before };
+        let made = (1..=(SHARED as u64).min(before - 1)).rev().map(share);
+        let there = self
+            .added
+            .iter()
+            .filter(move |share| share.position < before)
+            .cloned()
+            .chain(made)
+            .filter(move |share| !self.gone.contains(&share.hash));
         there.map(move |share| self.changed.iter().find(|changed| changed.hash == share.hash).cloned().unwrap_or(share))
     }
 
@@ -368,8 +376,7 @@ impl Shelf {
             let fields = [share.name.to_lowercase(), share.path.to_lowercase(), share.hash.to_string()];
             fields.iter().any(|field| field.contains(&sought))
         };
-        let older = self.all().filter(|share| before == 0 || share.position < before);
-        older.filter(fits).take(SHARES as usize).collect()
+        self.before(before).filter(fits).take(SHARES as usize).collect()
     }
 
     /// The list of shares is another now.
@@ -479,7 +486,7 @@ impl Shelf {
     }
 
     fn keep(&mut self, hash: FileHash, peers: &[PeerId]) -> News {
-        let Some(mut share) = self.all().find(|share| share.hash == hash) else { return missing("share") };
+        let Some(mut share) = self.before(0).find(|share| share.hash == hash) else { return missing("share") };
         share.copies.retain(|copy| peers.contains(&copy.peer));
         for peer in peers {
             if share.copies.iter().any(|copy| copy.peer == *peer) {

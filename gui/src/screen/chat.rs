@@ -279,9 +279,6 @@ impl Chat {
         }
         self.share_file(path)
     }
-        }
-        Wish::Nothing
-    }
 
     pub fn update(&mut self, message: Message) -> Wish {
         match message {

@@ -117,6 +117,8 @@ pub struct Files {
     pub shares: Shares,
     filter: Filter,
     lines: Vec<Line>,
+    /// How often one was led to the first line.
+    tops: u64,
     asked: Option<Ask>,
     pub selected: Option<FileHash>,
     /// What was shared last, whose ticket one is about to need.
@@ -354,11 +356,13 @@ impl Files {
             }
             Message::Search(search) => {
                 let order = self.shares.look_for(search);
+                self.tops += 1;
                 self.arrange();
                 return carry(order);
             }
             Message::Show(filter) => {
                 self.filter = filter;
+                self.tops += 1;
                 self.arrange();
             }
             Message::Sight(sight) => {

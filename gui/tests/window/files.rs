@@ -13,7 +13,6 @@ use kith::mock::talk::Talks;
 use kith::screen::chat::{self, card};
 use kith::screen::files::{self as screen, Filter, settings};
 use kith_common::chat::ConversationId;
-use kith_common::contact::People;
 use kith_common::file::{AddOptions, FileSettings, FilesState, ShareScope, TransferState};
 
 use super::*;
@@ -489,6 +488,26 @@ fn a_file_dropped_on_a_conversation_is_shared_with_its_members_and_goes_with_the
 }
 
 #[test]
+fn what_waits_for_its_files_is_sent_to_whom_it_was_written() {
+    let mut filed = Filed::with(1);
+    filed.drop_file("/srv/for-ada.txt");
+    filed.window.app.chat.write("For Ada");
+    filed.chat(chat::Message::Send);
+    filed.chat(chat::Message::Show(ConversationId::Peer(mock::peer_id(2))));
+    filed.window.app.chat.write("For Alan, not yet");
+    for _ in 0..3 {
+        filed.second();
+    }
+    let sent: Vec<&Talk> = filed.said.iter().filter(|talk| matches!(talk, Talk::Send(..))).collect();
+    assert!(
+        matches!(sent[..], [Talk::Send(to, draft)]
+            if *to == ConversationId::Peer(mock::peer_id(1)) && draft.text == "For Ada" && draft.attachments.len() == 1),
+        "{}",
+        sent.len()
+    );
+}
+
+#[test]
 fn in_a_group_all_others_get_it() {
     let mut filed = Filed::at(Place::Chat);
     filed.chat(chat::Message::Show(mock::talk::group()));
@@ -611,9 +630,8 @@ fn every_state_of_the_files_can_be_drawn() -> Result<(), Error> {
     filed.second();
     filed.chat(chat::Message::End);
     shot(&filed, "files-chat")?;
+    filed.window = Window::new();
     filed.window.hear(Event::Files(Ok(Arc::new(FilesState::default()))));
     let _ = filed.window.app.update(Message::Go(Place::Files));
-    filed.window.hear(Event::People(Ok(People::default())));
-    filed.settle();
     shot(&filed, "files-empty")
 }

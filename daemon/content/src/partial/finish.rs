@@ -177,7 +177,7 @@ impl Partial {
         }
         if self.layout.blobs[blob].executable {
             // For whoever may read it.
-            let mode = metadata.mode() | (metadata.mode() & READABLE_BITS) >> 2;
+            let mode = metadata.mode() | ((metadata.mode() & READABLE_BITS) >> 2);
             file.set_permissions(Permissions::from_mode(mode)).map_err(ContentError::at("change", &path))?;
         }
         if self.layout.kind() == FileKind::File {

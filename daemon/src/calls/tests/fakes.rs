@@ -45,7 +45,14 @@ impl Exchange {
         lock(&self.0).insert(me, Door { signals: signals.0, tunnels: tunnels.0 });
         (
             FakeNet { me, exchange: self.clone() },
-            Incoming { signals: signals.1, tunnels: tunnels.1, measurements: None, contacts: None, chats: None, files: None },
+            Incoming {
+                signals: signals.1,
+                tunnels: tunnels.1,
+                measurements: None,
+                contacts: None,
+                chats: None,
+                files: None,
+            },
         )
     }
 

@@ -57,8 +57,8 @@ pub(super) struct Context<N> {
 /// Why a phase is over.
 enum End {
     Over(Outcome),
-    /// Start over with this, which is another kind of source than those before.
-    Other(Box<Found>),
+    /// Start over with these, which are another kind of source than those before.
+    Other(Vec<Box<Found>>),
     /// Start over: what was fetched was no good.
     Again,
 }
@@ -84,14 +84,14 @@ pub(super) async fn run<N: Network>(
     };
     let mut fetch = Fetch::new(context, job, suppliers, live, stop);
     fetch.finder.ban(banned);
-    let mut first = None;
+    let mut first = Vec::new();
     loop {
-        match fetch.once(first.take()).await {
+        match fetch.once(std::mem::take(&mut first)).await {
             End::Over(outcome) => {
                 fetch.publish();
                 return outcome;
             }
-            End::Other(found) => first = Some(found),
+            End::Other(found) => first = found,
             End::Again => {}
         }
     }
@@ -166,7 +166,7 @@ impl<N: Network> Fetch<N> {
         Self { context, job, stop, notes, finder, live, now: Live { suppliers, ..now }, counting: None }
     }
 
-    async fn once(&mut self, first: Option<Box<Found>>) -> End {
+    async fn once(&mut self, first: Vec<Box<Found>>) -> End {
         self.set_state(TransferState::Searching);
         let stop = self.stop.clone();
         let planned = tokio::select! {
@@ -186,16 +186,17 @@ impl<N: Network> Fetch<N> {
 
     // ---- what to fetch
 
-    async fn plan(&mut self, first: Option<Box<Found>>) -> Result<(Plan, Option<Box<Found>>), End> {
+    /// And whoever was found on the way.
+    async fn plan(&mut self, first: Vec<Box<Found>>) -> Result<(Plan, Vec<Box<Found>>), End> {
         let (hash, key) = match self.job.what.clone() {
             What::Content { hash, key } => (hash, key),
             What::Copy { id, parts } => {
                 let plan = plan::of_copy(id, &parts).map_err(|error| End::Over(Outcome::Failed(failure(&error))))?;
                 self.now.known = Some(plan.known);
-                return Ok((plan, None));
+                return Ok((plan, first));
             }
         };
-        if first.is_none()
+        if first.is_empty()
             && let Some(known) = self.job.known
         {
             let key = key.as_ref().map(|(key, _)| key).filter(|_| self.job.sealed);
@@ -203,14 +204,14 @@ impl<N: Network> Fetch<N> {
                 && let Some(plan) = plan::remembered(hash, known, key, &self.notes).await
             {
                 self.adopt(&plan);
-                return Ok((plan, None));
+                return Ok((plan, first));
             }
         }
         let mut copies: Vec<Box<Found>> = Vec::new();
         let mut decide_at: Option<Instant> = None;
-        let mut next = first;
+        let mut next = first.into_iter();
         loop {
-            let hint = match next.take() {
+            let hint = match next.next() {
                 Some(found) => Some(Hint::Found(found)),
                 None => tokio::select! {
                     hint = self.finder.next() => Some(hint),
@@ -225,7 +226,7 @@ impl<N: Network> Fetch<N> {
                     match plan::plain(hash, &mut found, &self.notes).await {
                         Ok(plan) => {
                             self.adopt(&plan);
-                            return Ok((plan, Some(found)));
+                            return Ok((plan, std::iter::once(found).chain(next).chain(copies).collect()));
                         }
                         Err(why) => self.no_plan(peer, why)?,
                     }
@@ -239,13 +240,14 @@ impl<N: Network> Fetch<N> {
                 Some(Hint::Nobody) | None => {
                     decide_at = None;
                     let Some((key, known)) = &key else { continue };
-                    for mut found in std::mem::take(&mut copies) {
+                    let mut all = std::mem::take(&mut copies).into_iter();
+                    while let Some(mut found) = all.next() {
                         let peer = found.talk.peer;
                         self.meet(peer, &found, SourceState::Active);
                         match plan::sealed(hash, *known, key, &mut found, &self.notes).await {
                             Ok(plan) => {
                                 self.adopt(&plan);
-                                return Ok((plan, Some(found)));
+                                return Ok((plan, std::iter::once(found).chain(all).collect()));
                             }
                             Err(why) => self.no_plan(peer, why)?,
                         }

@@ -25,6 +25,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// What was written is made certain this often, or after so many bytes: it is what a power cut costs at the most.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 const SYNC_BYTES: u64 = 64 * 1024 * 1024;
+/// Peers that have it in the other form, and wait with an open stream.
+const MAX_OTHERS: usize = 8;
 /// News that are dealt with before it is decided again what to ask.
 const AT_ONCE: usize = 64;
 
@@ -39,12 +41,12 @@ struct Pull {
     unsynced: u64,
     synced_at: Instant,
     shown_at: Instant,
-    /// Somebody who has it in the other form: plain where copies are fetched, or the other way round.
-    other: Option<Box<Found>>,
+    /// Those who have it in the other form: plain where copies are fetched, or the other way round.
+    others: Vec<Box<Found>>,
 }
 
 impl<N: Network> Fetch<N> {
-    pub(super) async fn pull(&mut self, plan: Plan, partial: Partial, first: Option<Box<Found>>) -> End {
+    pub(super) async fn pull(&mut self, plan: Plan, partial: Partial, first: Vec<Box<Found>>) -> End {
         let done = partial.bits();
         let sizes = plan.layout.blobs.iter().map(|blob| blob.size);
         let Some(units) = Units::new(plan.layout.unit_bytes, sizes) else {
@@ -63,14 +65,18 @@ impl<N: Network> Fetch<N> {
             unsynced: 0,
             synced_at: now,
             shown_at: now,
-            other: None,
+            others: Vec::new(),
         };
-        if let Some(found) = first {
-            self.join(&mut pull, found);
+        for found in first {
+            self.found(&mut pull, found);
         }
         self.show(&mut pull);
         let end = self.turn(&mut pull).await;
         self.show(&mut pull);
+        for peer in pull.crowd.peers() {
+            // Whatever comes next, it is asked anew.
+            self.finder.lost(peer, None);
+        }
         let Pull { plan, partial, crowd, mut syncing, .. } = pull;
         crowd.close().await;
         while syncing.join_next().await.is_some() {}
@@ -143,8 +149,17 @@ impl<N: Network> Fetch<N> {
                     Ok(Err(error)) => return Turned::Here(error),
                     Err(error) => tracing::error!(%error, "making sure of what was written has failed"),
                 },
-                hint = self.finder.next() => if let Some(turned) = self.hint(pull, hint) {
-                    return turned;
+                hint = self.finder.next() => match hint {
+                    Hint::Found(found) => self.found(pull, found),
+                    Hint::Lacks(peer, lack) => self.lacks(peer, lack),
+                    Hint::Nobody if pull.crowd.is_empty() => {
+                        // While there is nobody else, the other form is better than none.
+                        if !pull.others.is_empty() {
+                            return Turned::Other(std::mem::take(&mut pull.others));
+                        }
+                        self.wait();
+                    }
+                    Hint::Nobody => {}
                 },
                 Ok(()) = in_call.changed() => {}
                 () = at(wake) => {}
@@ -245,25 +260,10 @@ impl<N: Network> Fetch<N> {
         }
     }
 
-    fn hint(&mut self, pull: &mut Pull, hint: Hint) -> Option<Turned> {
-        match hint {
-            Hint::Found(found) => return self.found(pull, found),
-            Hint::Lacks(peer, lack) => self.lacks(peer, lack),
-            Hint::Nobody if pull.crowd.is_empty() => {
-                if let Some(other) = pull.other.take() {
-                    return Some(Turned::Other(other));
-                }
-                self.wait();
-            }
-            Hint::Nobody => {}
-        }
-        None
-    }
-
-    fn found(&mut self, pull: &mut Pull, found: Box<Found>) -> Option<Turned> {
+    fn found(&mut self, pull: &mut Pull, found: Box<Found>) {
         let peer = found.talk.peer;
         if pull.crowd.has(peer) {
-            return None;
+            return;
         }
         let answer = &found.answer;
         let fits = match (&self.job.what, &pull.plan.sealed) {
@@ -275,8 +275,7 @@ impl<N: Network> Fetch<N> {
                     kith_common::file::FileKind::Folder => answer.list_bytes == known.list_bytes,
                 };
                 if answer.kind != known.kind || !same {
-                    self.lied(peer, "it claims another size");
-                    return None;
+                    return self.lied(peer, "it claims another size");
                 }
                 true
             }
@@ -286,23 +285,19 @@ impl<N: Network> Fetch<N> {
                 let single = pull.plan.known.kind == kith_common::file::FileKind::File;
                 if single && !same {
                     // One of the two is not what the owner has sealed; which, is found out when it is opened.
-                    self.lost_for(peer, Lack::NotFound);
-                    return None;
+                    return self.lost_for(peer, Lack::NotFound);
                 }
                 true
             }
             _ => false,
         };
-        if !fits {
-            pull.other = Some(found);
-            // While there is nobody, the other form is better than none.
-            if pull.crowd.is_empty() && !self.finder.is_asking() {
-                return pull.other.take().map(Turned::Other);
-            }
-            return None;
+        if fits {
+            self.join(pull, found);
+        } else if pull.others.len() < MAX_OTHERS {
+            pull.others.push(found);
+        } else {
+            self.finder.lost(peer, Some(Lack::NotFound));
         }
-        self.join(pull, found);
-        None
     }
 
     fn join(&mut self, pull: &mut Pull, found: Box<Found>) {
@@ -316,6 +311,7 @@ impl<N: Network> Fetch<N> {
         let source = pull.crowd.join(found.talk, Arc::clone(&pull.partial), self.context.bench.clone());
         if !pull.transfer.handle_source(source, terms, Instant::now()) {
             pull.crowd.leave(source);
+            self.finder.lost(peer, Some(Lack::Unreachable("enough others have it".to_owned())));
         }
         if self.now.state != TransferState::Fetching {
             self.set_state(TransferState::Fetching);
@@ -452,7 +448,7 @@ enum Turned {
     /// This machine is in the way.
     Here(ContentError),
     /// The content is to be had in the other form only.
-    Other(Box<Found>),
+    Other(Vec<Box<Found>>),
 }
 
 /// How a source went.

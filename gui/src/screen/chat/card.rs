@@ -14,6 +14,7 @@ use kith_common::file::{
 use kith_common::ids::PeerId;
 use lucide_icons::Icon;
 
+use super::thread::Thread;
 use super::{Asked, Chat, Message as Whole};
 use crate::link::{Errand, Filing, Job, News};
 use crate::screen::Wish;
@@ -23,7 +24,7 @@ use crate::widget::parts::{compact, icon, small};
 use crate::words::files as say;
 
 /// The widest that a card's words get.
-const WIDTH: f32 = 300.0;
+const WIDTH: f32 = 240.0;
 
 #[derive(Debug, Clone)]
 pub enum Message {
@@ -103,7 +104,16 @@ impl Chat {
         if self.is_adding(id) || !self.sending.remove(&id) {
             return Some(next);
         }
-        Some(Wish::All(vec![next, self.send(id)]))
+        Some(Wish::All(vec![next, self.send_late(id)]))
+    }
+
+    /// What waited for its files is sent, wherever one is by now.
+    fn send_late(&mut self, id: ConversationId) -> Wish {
+        let talk = self.drafts.get_mut(&id).and_then(|draft| draft.take(id));
+        let Some(talk) = talk else { return Wish::Nothing };
+        let end = self.thread.as_mut().filter(|thread| thread.id == id).and_then(Thread::end);
+        let say = self.start(Job::next(), Asked::Sent(id, talk.clone()), talk);
+        Wish::All(vec![say, self.load(end)])
     }
 
     fn attach(&mut self, id: ConversationId, share: &Share) {
@@ -198,7 +208,7 @@ fn standing<'a>(transfer: &Transfer, pale: Color) -> Vec<Element<'a, Message>> {
     let mut list: Vec<Element<'a, Message>> = Vec::new();
     if transfer.state != TransferState::Done {
         let part = say::part(transfer.done_bytes, transfer.size_bytes);
-        list.push(progress_bar(0.0..=1.0, part).girth(4).length(WIDTH - 60.0).style(theme::progress).into());
+        list.push(progress_bar(0.0..=1.0, part).girth(4).length(WIDTH - 30.0).style(theme::progress).into());
     }
     if !transfer.error.trim().is_empty() {
         let why =

@@ -161,7 +161,7 @@ fn upload_fits(upload: &Upload, words: &[&str]) -> bool {
 pub fn keys(lines: &[Line], positions: impl Fn(usize) -> u64) -> Vec<u64> {
     const SECTION: u32 = 58;
     const LAST: u64 = (1 << SECTION) - 1;
-    let key = |section: Section, within: u64| (section as u64) << SECTION | within.min(LAST);
+    let key = |section: Section, within: u64| ((section as u64) << SECTION) | within.min(LAST);
     let place = |place: usize| place as u64 + 1;
     lines
         .iter()

@@ -180,7 +180,7 @@ impl Files {
             return self.nothing(node);
         }
         let keys = lines::keys(&self.lines, |at| self.shares.list.get(at).map_or(0, |share| share.position));
-        let wanted = Wanted { number: 0, aim: Aim::Top };
+        let wanted = Wanted { number: self.tops, aim: Aim::Top };
         let list = rows(keys, wanted, Message::Sight, move |at| self.line(at, around));
         container(list).height(Fill).into()
     }

@@ -241,7 +241,10 @@ fn rsync(folder: &Path) -> Result<(Child, u16)> {
     let (port, root) = (free_port()?, path_text(folder)?);
     let ids = if rustix::process::geteuid().is_root() { "uid = root\ngid = root\n" } else { "" };
     let file = folder.join("rsyncd.conf");
-    std::fs::write(&file, format!("{ids}use chroot = false\naddress = 127.0.0.1\n[all]\npath = {root}\nread only = true\n"))?;
+    std::fs::write(
+        &file,
+        format!("{ids}use chroot = false\naddress = 127.0.0.1\n[all]\npath = {root}\nread only = true\n"),
+    )?;
     let mut command = Command::new("rsync");
     command.args(["--daemon", "--no-detach", "--config", path_text(&file)?, &format!("--port={port}")]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;

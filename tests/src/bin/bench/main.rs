@@ -45,7 +45,11 @@ const ROWS: &[Row] = &[
     ("chat-search", "a million messages: starting with them, and finding the newest 50", chat::search),
     ("chat-beside-calls", "a voice call, then a video call, with ten messages a second each way", chat::beside_calls),
     ("files-add", "2 GiB are hashed and shared", files::adding),
-    ("files-fetch", "1 GiB from one to another, beside a plain copy and the programs that are installed", files::fetching),
+    (
+        "files-fetch",
+        "1 GiB from one to another, beside a plain copy and the programs that are installed",
+        files::fetching,
+    ),
     ("files-first-byte", "small files, 30 times", files::first_byte),
     ("files-round-trip", "1 GiB over a line of 50 ms", files::round_trip),
     ("files-narrow", "200 MiB over a line of 100 Mb/s", files::narrow),
