@@ -45,7 +45,7 @@ pub(super) struct Keeper<N> {
 
 impl<N: Network> Keeper<N> {
     pub async fn load(context: Context<N>) -> Result<Self, Failure> {
-        let rows = context.db.read(|store| store.kept()).await?;
+        let rows = context.db.read(|store| store.kept_copies()).await?;
         let (fetching, tasks) = (BTreeMap::new(), JoinSet::new());
         Ok(Self { context, rows, fetching, tasks, stuck: BTreeMap::new(), dropped: BTreeMap::new() })
     }

@@ -10,7 +10,7 @@ use kith_common::contact::People;
 use kith_common::failure::Failure;
 use kith_common::file::{CopyKey, FileHash, FileKind, FileTicket, Source, SourceState, Transfer, TransferState};
 use kith_common::ids::PeerId;
-use kith_store::{Database, Standing, TransferRow};
+use kith_store::{Database, Phase, TransferRow};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -104,7 +104,7 @@ struct Entry {
     suppliers: BTreeMap<PeerId, Supplier>,
     running: Option<Running>,
     /// What was written down last: bytes and state.
-    saved: (u64, Standing),
+    saved: (u64, Phase),
 }
 
 impl Entry {
@@ -130,12 +130,12 @@ impl Entry {
     fn state(&self) -> TransferState {
         match &self.running {
             // One that is paused may have a task that still ends.
-            Some(running) if self.row.standing == Standing::Going => running.live.borrow().state,
+            Some(running) if self.row.standing == Phase::Going => running.live.borrow().state,
             _ => match self.row.standing {
-                Standing::Going => TransferState::Queued,
-                Standing::Paused => TransferState::Paused,
-                Standing::Done => TransferState::Done,
-                Standing::Failed => TransferState::Failed,
+                Phase::Going => TransferState::Queued,
+                Phase::Paused => TransferState::Paused,
+                Phase::Done => TransferState::Done,
+                Phase::Failed => TransferState::Failed,
             },
         }
     }
@@ -207,7 +207,7 @@ impl Entry {
             (source.state == SourceState::Dropped, std::cmp::Reverse(source.received_bytes), source.peer)
         });
         sources.truncate(MAX_SOURCES_SHOWN);
-        let done = row.standing == Standing::Done;
+        let done = row.standing == Phase::Done;
         Transfer {
             id: row.id,
             hash: row.hash,
@@ -320,7 +320,7 @@ impl<N: Network> Transfers<N> {
             if busy >= self.at_once || running >= MAX_RUNNING {
                 return;
             }
-            let next = self.in_order().find(|entry| entry.running.is_none() && entry.row.standing == Standing::Going);
+            let next = self.in_order().find(|entry| entry.running.is_none() && entry.row.standing == Phase::Going);
             let Some(id) = next.map(|entry| entry.row.id).filter(|id| !self.doomed.contains_key(id)) else { return };
             self.start(id);
         }
@@ -397,19 +397,19 @@ impl<N: Network> Transfers<N> {
         match outcome {
             Outcome::Done { path, partial } => {
                 over = Some((row.folder.clone(), partial));
-                (row.standing, row.saved, row.trouble) = (Standing::Done, path, None);
+                (row.standing, row.saved, row.trouble) = (Phase::Done, path, None);
                 (row.done_bytes, row.finished_unix_ms) = (row.size_bytes, unix_ms());
                 row.synced.clear();
                 tracing::info!(id, path = %row.saved.display(), bytes = row.size_bytes, "fetched");
             }
             Outcome::Failed(failure) => {
                 tracing::warn!(id, %failure, "a transfer has failed");
-                (row.standing, row.trouble) = (Standing::Failed, Some(failure));
+                (row.standing, row.trouble) = (Phase::Failed, Some(failure));
                 row.finished_unix_ms = unix_ms();
             }
             Outcome::Stuck(failure) => {
                 tracing::warn!(id, %failure, "a transfer is paused");
-                (row.standing, row.trouble) = (Standing::Paused, Some(failure));
+                (row.standing, row.trouble) = (Phase::Paused, Some(failure));
             }
             Outcome::Stopped => {}
         }
@@ -436,7 +436,7 @@ impl<N: Network> Transfers<N> {
     /// Those that are not done in their order, then the others, the newest first.
     pub fn all(&self, most: usize) -> Vec<Transfer> {
         let (people, now) = (self.context.people.borrow(), Instant::now());
-        let is_over = |entry: &&Entry| matches!(entry.row.standing, Standing::Done | Standing::Failed);
+        let is_over = |entry: &&Entry| matches!(entry.row.standing, Phase::Done | Phase::Failed);
         let (over, going): (Vec<&Entry>, Vec<&Entry>) = self.in_order().partition(is_over);
         let mut over = over;
         over.sort_by_key(|entry| std::cmp::Reverse((entry.row.finished_unix_ms, entry.row.id)));
@@ -463,10 +463,10 @@ impl<N: Network> Transfers<N> {
         while self.cleaning.join_next().await.is_some() {}
         if let Some(id) = self.has(new.hash) {
             let entry = self.entries.get_mut(&id).ok_or_else(super::check::stopped)?;
-            if entry.row.standing != Standing::Done {
+            if entry.row.standing != Phase::Done {
                 let more = entry.wanted.join(new.wanted);
-                let stands = entry.row.standing != Standing::Going;
-                (entry.row.standing, entry.row.trouble) = (Standing::Going, None);
+                let stands = entry.row.standing != Phase::Going;
+                (entry.row.standing, entry.row.trouble) = (Phase::Going, None);
                 if entry.running.is_some() && more && entry.state() != TransferState::Fetching {
                     // It starts again, and asks those as well.
                     self.halt(id);
@@ -492,7 +492,7 @@ impl<N: Network> Transfers<N> {
             files: 0,
             folder: new.folder,
             wanted: serde_json::to_string(&new.wanted).unwrap_or_default(),
-            standing: Standing::Going,
+            standing: Phase::Going,
             sealed: false,
             done_bytes: 0,
             twice_bytes: 0,
@@ -520,8 +520,8 @@ impl<N: Network> Transfers<N> {
 
     pub async fn pause(&mut self, id: u32) -> Result<Transfer, Failure> {
         let entry = self.entries.get_mut(&id).ok_or_else(|| super::check::no_transfer(id))?;
-        if entry.row.standing == Standing::Going {
-            (entry.row.standing, entry.row.trouble) = (Standing::Paused, None);
+        if entry.row.standing == Phase::Going {
+            (entry.row.standing, entry.row.trouble) = (Phase::Paused, None);
             self.halt(id);
             self.save(id).await;
         }
@@ -530,8 +530,8 @@ impl<N: Network> Transfers<N> {
 
     pub async fn resume(&mut self, id: u32) -> Result<Transfer, Failure> {
         let entry = self.entries.get_mut(&id).ok_or_else(|| super::check::no_transfer(id))?;
-        if matches!(entry.row.standing, Standing::Paused | Standing::Failed) {
-            (entry.row.standing, entry.row.trouble) = (Standing::Going, None);
+        if matches!(entry.row.standing, Phase::Paused | Phase::Failed) {
+            (entry.row.standing, entry.row.trouble) = (Phase::Going, None);
             entry.row.finished_unix_ms = 0;
             self.save(id).await;
             self.start_some();
@@ -543,11 +543,11 @@ impl<N: Network> Transfers<N> {
     pub async fn first(&mut self, id: u32) -> Result<Transfer, Failure> {
         let place = self.entries.values().map(|entry| entry.row.place).min().unwrap_or(0) - 1;
         let entry = self.entries.get_mut(&id).ok_or_else(|| super::check::no_transfer(id))?;
-        if matches!(entry.row.standing, Standing::Done) {
+        if matches!(entry.row.standing, Phase::Done) {
             return self.shown_of(id);
         }
         entry.row.place = place;
-        (entry.row.standing, entry.row.trouble) = (Standing::Going, None);
+        (entry.row.standing, entry.row.trouble) = (Phase::Going, None);
         let waits = entry.running.is_none();
         self.save(id).await;
         let busy: Vec<u32> = self.in_order().filter(|entry| entry.is_busy()).map(|entry| entry.row.id).collect();
@@ -567,7 +567,7 @@ impl<N: Network> Transfers<N> {
         let entry = self.entries.remove(&id).ok_or_else(|| super::check::no_transfer(id))?;
         self.context.db.write(move |store| store.remove_transfer(id)).await?;
         let Entry { row, running, .. } = entry;
-        if row.standing == Standing::Done {
+        if row.standing == Phase::Done {
             return Ok(Some(row.hash));
         }
         match running {

@@ -196,7 +196,7 @@ impl Store {
     }
 
     /// The newest first, at most 2000.
-    pub fn kept(&self) -> Result<Vec<KeptRow>> {
+    pub fn kept_copies(&self) -> Result<Vec<KeptRow>> {
         self.rows(&format!("SELECT {KEPT} FROM kept ORDER BY key DESC LIMIT ?"), [MAX_KEPT], kept)
     }
 

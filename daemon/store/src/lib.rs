@@ -40,7 +40,7 @@ pub use database::Database;
 pub use error::{Result, StoreError};
 pub use shares::{CopyRow, Holding, PieceRow, ShareRow, Told};
 pub use store::Store;
-pub use transfers::{OfferRow, Standing, TransferRow};
+pub use transfers::{OfferRow, Phase, TransferRow};
 pub use types::{
     Body, CallsWanted, ContactRow, Entry, GroupPeer, GroupRow, Heard, HoldLimits, Place, Refusal, Repair, Sealed,
     Standing, StoreGroupChange,

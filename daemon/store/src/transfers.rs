@@ -17,14 +17,14 @@ const COLUMNS: &str = "key, hash, place, name, kind, size, list_size, files, fol
 
 /// How a transfer stands over restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Phase {
     Going,
     Paused,
     Done,
     Failed,
 }
 
-impl Standing {
+impl Phase {
     const fn number(self) -> i64 {
         match self {
             Self::Going => 1,
@@ -60,7 +60,7 @@ pub struct TransferRow {
     pub folder: PathBuf,
     /// Where to ask, and how: JSON of its owner's making, as are `sources`.
     pub wanted: String,
-    pub standing: Standing,
+    pub standing: Phase,
     /// What is fetched is a sealed copy, of which this is the hash as the keepers say it.
     pub sealed: bool,
     pub done_bytes: u64,
@@ -232,7 +232,7 @@ fn transfer(row: &Row) -> rusqlite::Result<TransferRow> {
         files: row.get(7)?,
         folder: path(row, 8)?,
         wanted: row.get(9)?,
-        standing: Standing::from_number(row.get(10)?),
+        standing: Phase::from_number(row.get(10)?),
         sealed: row.get(11)?,
         done_bytes: uint(row.get(12)?),
         twice_bytes: uint(row.get(13)?),
