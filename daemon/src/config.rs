@@ -145,7 +145,7 @@ struct File {
 }
 
 /// The keys above; a test holds the two together.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "data_dir",
     "socket",
     "bind",

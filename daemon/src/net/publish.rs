@@ -102,7 +102,7 @@ impl Task {
         if known <= table::K {
             self.publisher.publish_within(AFTER_NEWCOMER);
         }
-        self.providers.newcomer(known <= SMALL_NETWORK, Instant::now() + AFTER_NEWCOMER);
+        self.providers.newcomer(known <= table::K, Instant::now() + AFTER_NEWCOMER);
     }
 
     pub(super) fn publish_due(&mut self, now: Instant) {

@@ -82,6 +82,19 @@ fn only_rooms_above_it_name_the_people() {
 }
 
 #[test]
+fn only_files_deal_with_content_and_with_no_room_beside_them() {
+    assert_eq!(outside("kith_content::", &["daemon/content", "daemon/src/files"]), Vec::<String>::new());
+    let above =
+        ["daemon/src/files", "daemon/src/rpc", "daemon/src/node.rs", "daemon/src/supervisor.rs", "daemon/store"];
+    assert_eq!(outside("crate::files", &above), Vec::<String>::new());
+    for room in ["crate::calls", "crate::chat", "crate::services", "crate::rpc", "crate::diagnostics", "crate::media"] {
+        let named: Vec<String> =
+            outside(room, &[]).into_iter().filter(|file| file.starts_with("daemon/src/files")).collect();
+        assert_eq!(named, Vec::<String>::new(), "{room}");
+    }
+}
+
+#[test]
 fn only_rooms_above_it_name_the_diagnostics_room() {
     let above = ["daemon/src/rpc", "daemon/src/node.rs", "daemon/src/config.rs", "common/"];
     assert_eq!(outside("crate::diagnostics", &above), Vec::<String>::new());

@@ -43,6 +43,7 @@ async fn a_file_of_any_size_is_fetched_by_ticket_or_hash_and_saved_under_its_nam
         let from_ada = done.sources.iter().find(|source| source.peer == ada.me).expect("she is named");
         assert_eq!((from_ada.name.as_str(), from_ada.received_bytes), ("Ada", size as u64));
     }
+    ada.until("all are told of", |state| (state.shares == 6).then_some(())).await;
     assert_eq!(exchange.provides(ada.me), 6);
     let partial = ben.path("downloads/.kith-partial");
     let _home = std::sync::Arc::clone(&ben.home);
@@ -216,6 +217,7 @@ async fn a_file_that_changed_is_not_sent_and_everybody_hears_why() {
 async fn what_is_withdrawn_is_not_to_be_had_any_more() {
     let (exchange, ada, ben) = two().await;
     let share = ada.share(&ada.write("x", &bytes(1, MIB))).await;
+    ada.until("it is told of", |state| (state.shares == 1).then_some(())).await;
     assert_eq!(exchange.provides(ada.me), 1);
     ada.files.remove(share.hash).await.expect("it is shared");
     assert!(ada.path("x").exists());
@@ -389,7 +391,7 @@ async fn a_stopped_service_serves_nobody_and_fetches_all_the_same() {
 #[tokio::test]
 async fn during_a_call_a_transfer_goes_on_and_a_limit_is_kept() {
     let (_, ada, ben) = two().await;
-    let content = bytes(5, 2 * MIB);
+    let content = bytes(5, MIB);
     let share = ada.share(&ada.write("x", &content)).await;
     ada.in_call.send_replace(true);
     assert!(ben.fetched(&share.ticket).await.1 == content);
