@@ -143,3 +143,14 @@ fn few_rows_stand_at_the_bottom() {
     assert_eq!(state.placed.last().map(|row| row.top + row.height), Some(600.0 - EDGE));
     assert_eq!(state.at_end, AtEnd::Yes);
 }
+
+#[test]
+fn a_list_that_is_read_from_the_top_begins_and_stays_there() {
+    let (begun, _) = state(1_000, wanted(0, Aim::Top), 0.0);
+    assert_eq!(begun.placed.first().map(|row| (row.index, row.top)), Some((0, EDGE)));
+    assert_eq!(begun.anchor, Anchor::TOP, "what comes before the first row is seen");
+    let (few, _) = state(2, wanted(0, Aim::Top), -130.0);
+    assert_eq!(few.placed.first().map(|row| row.top), Some(EDGE), "a few cannot be scrolled away");
+    let (past_end, _) = state(1_000, wanted(0, Aim::Top), -5_000.0);
+    assert!(matches!(past_end.anchor, Anchor::Row { key, .. } if key > 0), "others at the end do not move it");
+}
