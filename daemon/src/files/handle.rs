@@ -137,7 +137,7 @@ impl Files {
         });
         let Some(hashes) = removed.await? else { return Err(no_share(hash)) };
         self.serving.library.forget_open();
-        self.tell(Command::SharesChanged).await?;
+        self.tell(Command::ShareChanged { hash }).await?;
         // A folder has many: nobody waits for it.
         let desk = Arc::clone(&self.desk);
         tokio::spawn(async move { desk.tidy_away(hashes).await });
@@ -261,7 +261,7 @@ impl Files {
             store.share(hash)
         });
         let Some(row) = wanted.await? else { return Err(no_share(hash)) };
-        self.tell(Command::SharesChanged).await?;
+        self.tell(Command::ShareChanged { hash }).await?;
         Ok(self.share(row))
     }
 
@@ -315,7 +315,7 @@ impl Files {
     async fn shared(&self, row: ShareRow) -> Result<Share, Failure> {
         // One that was shared before may have been opened as it was.
         self.serving.library.forget_open();
-        self.tell(Command::SharesChanged).await?;
+        self.tell(Command::ShareChanged { hash: row.hash }).await?;
         Ok(self.share(row))
     }
 

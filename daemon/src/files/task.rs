@@ -10,12 +10,12 @@ use kith_common::clock::unix_ms;
 use kith_common::contact::Trust;
 use kith_common::failure::Failure;
 use kith_common::file::{
-    ContentKind, FileHash, FileKind, FileSettings, FileTicket, FilesState, Kept, MAX_TRANSFERS, Offer, ShareState,
-    Transfer,
+    ContentKind, FileHash, FileKind, FileSettings, FileTicket, FilesState, Kept, MAX_TRANSFERS, Offer, ShareScope,
+    ShareState, Transfer,
 };
 use kith_common::ids::PeerId;
 use kith_core::transfer::Allowance;
-use kith_store::OfferRow;
+use kith_store::{OfferRow, ShareRow};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
@@ -96,8 +96,10 @@ pub(super) enum Command {
         new: FileSettings,
         reply: Reply<()>,
     },
-    /// Something was shared, withdrawn, or is to be kept by others.
-    SharesChanged,
+    /// It was shared, withdrawn, or is to be kept by others.
+    ShareChanged {
+        hash: FileHash,
+    },
     /// How a share is on the disk.
     Stands {
         share: FileHash,
@@ -189,7 +191,7 @@ impl<N: Network> Task<N> {
         peers.mark_changed();
         self.transfers.start_some();
         self.keeper.start_some();
-        self.shares_changed().await;
+        self.load_shares().await;
         loop {
             if self.show_at().is_some_and(|at| at <= Instant::now()) {
                 self.show().await;
@@ -312,7 +314,7 @@ impl<N: Network> Task<N> {
                 self.settings.send_replace(new);
                 answer(reply, Ok(()));
             }
-            Command::SharesChanged => self.shares_changed().await,
+            Command::ShareChanged { hash } => self.share_changed(hash).await,
             Command::Stands { share, state } => self.stands(share, state).await,
             Command::Alive { reply } => answer(reply, Ok(())),
             // The caller's.
@@ -428,24 +430,41 @@ impl<N: Network> Task<N> {
 
     // ---- what is shared
 
-    async fn shares_changed(&mut self) {
-        self.dirty = true;
-        self.revision += 1;
+    /// What was shared before this start.
+    async fn load_shares(&mut self) {
         let most = u32::try_from(MAX_PROVIDED).unwrap_or(u32::MAX);
-        let known = self.context.db.read(move |store| Ok((store.count_shares()?, store.public_shares(most)?))).await;
-        match known {
-            Ok((shares, public)) => {
-                self.shares = shares;
-                let now: BTreeSet<FileHash> = public.into_iter().chain(self.keeper.whole()).collect();
-                for gone in self.provided.difference(&now).copied().collect::<Vec<_>>() {
-                    self.stop_providing(gone).await;
-                }
-                for new in now.difference(&self.provided).copied().collect::<Vec<_>>() {
-                    self.provide(new).await;
+        match self.context.db.read(move |store| store.public_shares(most)).await {
+            Ok(public) => {
+                // The newest are told first, and so they come last.
+                for hash in self.keeper.whole().chain(public.into_iter().rev()).collect::<Vec<_>>() {
+                    self.provide(hash).await;
                 }
             }
             Err(failure) => tracing::warn!(%failure, "could not look up what is shared"),
         }
+        self.look_whom_to_visit().await;
+    }
+
+    async fn share_changed(&mut self, hash: FileHash) {
+        self.dirty = true;
+        self.revision += 1;
+        match self.context.db.read(move |store| Ok((store.count_shares()?, store.share(hash)?))).await {
+            Ok((shares, share)) => {
+                self.shares = shares;
+                let public =
+                    |share: &ShareRow| share.scope == ShareScope::Anyone && share.state == ShareState::Available;
+                if share.is_some_and(|share| public(&share)) {
+                    self.provide(hash).await;
+                } else {
+                    self.stop_providing(hash).await;
+                }
+            }
+            Err(failure) => tracing::warn!(%failure, "could not look up what is shared"),
+        }
+        self.look_whom_to_visit().await;
+    }
+
+    async fn look_whom_to_visit(&mut self) {
         match errands::to_visit(&self.context.db).await {
             Ok(peers) => {
                 let now = Instant::now();
@@ -473,7 +492,7 @@ impl<N: Network> Task<N> {
         }
         tracing::info!(%share, ?state, "a shared file is another than it was");
         self.serving.library.forget_open();
-        self.shares_changed().await;
+        self.share_changed(share).await;
     }
 
     // ---- visits
@@ -495,7 +514,7 @@ impl<N: Network> Task<N> {
             self.visiting.insert(peer);
             let Context { net, db, places, .. } = self.context.clone();
             let identity = net.identity();
-            let ticket = move |share: &kith_store::ShareRow| ticket(share, &identity.borrow());
+            let ticket = move |share: &ShareRow| ticket(share, &identity.borrow());
             self.visits.spawn(async move { (peer, errands::visit(net, db, places, peer, ticket).await) });
         }
     }

@@ -277,9 +277,9 @@ impl Store {
         let rows = self.rows(
             &format!(
                 "SELECT {columns} FROM share_peer JOIN share ON share.key = share_peer.share
-                 WHERE share_peer.peer = ? AND offer = ? AND state = ? ORDER BY share.key LIMIT ?"
+                 WHERE share_peer.peer = ? AND offer = 1 AND state = ? ORDER BY share.key LIMIT ?"
             ),
-            params![peer.public_key(), Told::NotYet.number(), state_number(ShareState::Available), limit],
+            params![peer.public_key(), state_number(ShareState::Available), limit],
             share,
         )?;
         rows.into_iter().map(|row| self.with_people(row)).collect()
@@ -287,7 +287,8 @@ impl Store {
 
     /// Peers that there is something for which they have not been told.
     pub fn to_be_told(&self) -> Result<Vec<PeerId>> {
-        self.rows("SELECT DISTINCT peer FROM share_peer WHERE offer = ?", [Told::NotYet.number()], |row| peer(row, 0))
+        // The number as in the index.
+        self.rows("SELECT DISTINCT peer FROM share_peer WHERE offer = 1", [], |row| peer(row, 0))
     }
 
     pub fn set_told(&mut self, of: FileHash, peer: PeerId, told: Told) -> Result<()> {

@@ -43,7 +43,7 @@ CREATE TABLE share_peer (
   offer INTEGER NOT NULL,    -- 1 not told yet, 2 told, 3 refused
   UNIQUE (share, peer)
 ) STRICT;
-CREATE INDEX share_peer_peer ON share_peer (peer);
+CREATE INDEX share_peer_untold ON share_peer (peer) WHERE offer = 1;
 
 -- A sealed copy of a share at a contact.
 CREATE TABLE sealed_copy (
