@@ -140,8 +140,23 @@ fn a_second_caller_hears_busy_and_the_first_call_goes_on() {
     assert_eq!(book.iter().count(), 1, "and may ring once there is room");
 }
 
+#[test]
+fn strangers_who_hear_busy_share_what_one_peer_may_have_told() {
+    let (mut book, now) = (book(), Instant::now());
+    book.handle_signal(LinkId(1), peer(2), id(1), offer(), Standing::Ring, now);
+    drain(&mut book);
+    let mut told = 0;
+    for n in 3..100 {
+        book.handle_signal(LinkId(n), peer(n as u8), id(n as u8), offer(), Standing::Stranger, now);
+        told += turned_away(&drain(&mut book));
+    }
+    assert_eq!(told, 10);
+    book.handle_signal(LinkId(100), peer(100), id(100), offer(), Standing::Ring, now);
+    assert_eq!(turned_away(&drain(&mut book)), 1, "a contact is told of all the same");
+}
+
 fn turned_away(actions: &[Action]) -> usize {
-    actions.iter().filter(|action| matches!(action, Action::TurnedAway { peer: from, .. } if *from == peer(3))).count()
+    actions.iter().filter(|action| matches!(action, Action::TurnedAway { .. })).count()
 }
 
 #[test]
