@@ -19,9 +19,10 @@ const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 const MAX_PIXELS: u64 = 64_000_000;
 /// What a decoder may allocate: the pixels in four channels of two bytes.
 const MAX_DECODER_BYTES: u64 = 8 * MAX_PIXELS;
-/// Sizes in which a picture is looked at, by its longer side: in a large photo the noise goes with the size before the code
-/// does, and looking takes as long as there are pixels.
-const SIDES: [u32; 3] = [2400, 1200, 600];
+/// Sizes in which a picture is looked at, by its longer side, the first being larger than most screens: in a large photo the
+/// noise goes with the size before the code does, and looking takes as long as there are pixels. In a larger square the sum
+/// of all shades would not fit the 31 bits that `quircs` has for it.
+const SIDES: [u32; 3] = [2880, 1440, 720];
 /// The smallest QR code has 21 modules on a side.
 const MIN_SIDE: u32 = 21;
 /// Light falls on photos unevenly: black is what is darker than its surroundings, which reach so far (a part of the longer
@@ -193,7 +194,7 @@ fn codes(picture: &GrayImage) -> Vec<String> {
 fn in_black_and_white(picture: &GrayImage) -> GrayImage {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let reach = (picture.width().max(picture.height()) / SURROUNDINGS).max(1) as usize;
-    // The sums of all that is above and to the left: at most 2400 x 2400 x 255, which fits.
+    // The sums of all that is above and to the left: at most 2880 x 2880 x 255, which fits.
     let mut sums = vec![0_u32; (width + 1) * (height + 1)];
     for (y, row) in picture.as_raw().chunks_exact(width.max(1)).enumerate() {
         let mut line = 0;
