@@ -9,7 +9,6 @@ mod partial;
 mod place;
 mod seal;
 mod serve;
-mod speed;
 mod tree;
 
 use std::fs;
