@@ -102,6 +102,7 @@ impl Desk {
     /// A path of nothing is no path, and the daemon's own folder has the key of this node in it.
     async fn not_ours(&self, path: &Path) -> Result<(), Failure> {
         let (path, data_dir) = (path.to_owned(), self.data_dir.clone());
+        let named = path.clone();
         let inside = blocking(move || {
             let real = std::fs::canonicalize(&path).map_err(|error| unreadable(&path, error))?;
             let own = std::fs::canonicalize(&data_dir).unwrap_or(data_dir);
@@ -113,7 +114,7 @@ impl Desk {
                 let message = format!("{} is not shared: it has this node's own key and messages", path.display());
                 Err(Failure::new(FailureKind::NotPermitted, message).advise("Choose another folder."))
             }
-            Err(error) => Err(failure(&error)),
+            Err(error) => Err(at(failure(&error), &named)),
         }
     }
 

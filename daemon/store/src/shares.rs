@@ -172,10 +172,12 @@ impl Store {
         let words = search.trim().to_lowercase();
         let rows = self.rows(
             &format!(
+                // SQLite knows the capitals of ASCII only; others are found as they are written.
                 "SELECT {COLUMNS} FROM share WHERE key < ?1 AND (?2 = '' OR hash = ?3 OR instr(lower(name), ?2) > 0
-                   OR instr(lower(CAST(path AS TEXT)), ?2) > 0) ORDER BY key DESC LIMIT ?4"
+                   OR instr(lower(CAST(path AS TEXT)), ?2) > 0 OR instr(name, ?5) > 0 OR instr(CAST(path AS TEXT), ?5) > 0)
+                 ORDER BY key DESC LIMIT ?4"
             ),
-            params![before, words, hash.as_ref().map(FileHash::as_bytes), limit],
+            params![before, words, hash.as_ref().map(FileHash::as_bytes), limit, search.trim()],
             share,
         )?;
         rows.into_iter().map(|row| self.with_people(row)).collect()
