@@ -8,7 +8,7 @@
 //! to another program's, says so, and stays until it is killed.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use kithd::net::rehearsal::{Outcome, Rehearsal, one_of_many};
@@ -22,6 +22,8 @@ const JOIN_WITHIN: Duration = Duration::from_secs(60);
 /// Routing tables fill, and each node's record is with the others; what a node more adds to it on two cores.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 const SETTLE_A_NODE: Duration = Duration::from_millis(250);
+/// How long it is looked what a network costs that nobody asks anything.
+const REST: Duration = Duration::from_secs(10);
 const LOOKUPS: usize = 100;
 
 #[tokio::main]
@@ -60,6 +62,9 @@ async fn measure(count: usize, carrier: Carrier) -> Result<()> {
     let network = Rehearsal::start(count, carrier).await?;
     let settled = network.settle(SETTLE_WITHIN + SETTLE_A_NODE * u32::try_from(count)?).await;
     let grown = resident_kib().zip(before).map(|(now, before)| now.saturating_sub(before));
+    let (worked, resting) = (cpu_seconds(), Instant::now());
+    tokio::time::sleep(REST).await;
+    let at_rest = cpu_seconds().zip(worked).map(|(now, before)| (now - before) / resting.elapsed().as_secs_f64());
     let mut outcomes = Vec::new();
     for n in 0..LOOKUPS {
         // All over the network, and never the node that is known already.
@@ -71,6 +76,7 @@ async fn measure(count: usize, carrier: Carrier) -> Result<()> {
     line["settled_after_s"] = settled.after.as_secs_f64().into();
     line["settled_nodes"] = settled.nodes.into();
     line["kib_a_node"] = grown.map(|grown| grown as f64 / count as f64).into();
+    line["cpu_at_rest_percent"] = at_rest.map(|cores| cores * 100.0).into();
     println!("{line}");
     Ok(())
 }
@@ -80,6 +86,15 @@ fn resident_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     row.split_whitespace().next()?.parse().ok()
+}
+
+/// What this process has had of all cores: proc_pid_stat(5), in hundredths of a second.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Behind the program's name, which may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
+    Some(ticks as f64 / 100.0)
 }
 
 fn summary(count: usize, outcomes: &[Outcome]) -> serde_json::Value {

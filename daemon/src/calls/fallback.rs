@@ -24,7 +24,7 @@ const RETRY_LIMIT: Duration = Duration::from_secs(2);
 /// A tunnel carries something by then, or is as dead as the one before.
 const PROVEN: Duration = Duration::from_secs(1);
 /// Finding a peer that no connection leads to any more.
-const FIND_WITHIN: Duration = Duration::from_secs(5);
+const FIND_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the tunnels of one call need.
 pub(super) struct Fallback<N, S> {

@@ -295,9 +295,10 @@ fn write_verdict(mut to: wire::file_verdict::Builder<'_>, verdict: &Verdict) {
 // ---- from bytes
 
 /// Of a frame without its length.
-pub(super) fn decode(mut bytes: &[u8]) -> Result<Frame, WireError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Frame, WireError> {
     use wire::file_frame::Which;
-    let message = capnp::serialize::read_message_from_flat_slice(&mut bytes, READ_LIMITS)?;
+    // Copies, because the bytes of a stream are not aligned; an announced length beyond the limits is refused first.
+    let message = capnp::serialize::read_message(bytes, READ_LIMITS)?;
     let root: wire::file_frame::Reader<'_> = message.get_root()?;
     // A kind that this version does not know is no error: the stream goes on.
     let Ok(which) = root.which() else { return Ok(Frame::Unknown) };

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     fn shelf() -> (Shelf, Instant) {
-        (Shelf::new(PeerId::random(), MemoryStoreConfig::default()), Instant::now())
+        (Shelf::new(address::to_libp2p(peer(u32::MAX)), MemoryStoreConfig::default()), Instant::now())
     }
 
     fn key(n: u32) -> ProviderKey {

@@ -19,7 +19,7 @@ const BACK: f64 = 3.0;
 /// The same when a home has another address: it notices after half a second, the other side after one of silence.
 const MOVED: f64 = 5.0;
 /// The same when both have: each must be missed at the relay, too, before the other reaches it there.
-const BOTH_MOVED: f64 = 8.0;
+const BOTH_MOVED: f64 = 6.0;
 /// Seconds that a call is followed after that.
 const SETTLED: f64 = 12.0;
 /// Seconds of a call after which whatever lived by UDP has been given up, and a call without sound has ended.

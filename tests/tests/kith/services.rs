@@ -104,7 +104,8 @@ fn a_stopped_audio_service_refuses_voice_calls_in_words_and_a_video_call_goes_on
     let mut peers = cem.spawn(&["peers", "--watch"])?;
     peers.wait_for("row of ben without audio", SOON, |line| {
         let row: Value = serde_json::from_str(line).ok()?;
-        (row["peer_id"] == ben.peer.as_str() && row["services"] == serde_json::json!(["video", "chat"])).then_some(())
+        (row["peer_id"] == ben.peer.as_str() && row["services"] == serde_json::json!(["video", "chat", "files"]))
+            .then_some(())
     })?;
     let before = stat(&serde_json::json!({ "stats": video.wait_json("event", "stats", SOON)? }), "video_received")?;
     video.wait_json("event", "stats", SOON)?;

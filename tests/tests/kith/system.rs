@@ -69,7 +69,7 @@ fn the_service_manager_hears_ready_status_watchdog_and_stopping() -> Result<()> 
     let mut daemon = Lines::start(&mut command)?;
     manager.wait_for("READY=1", READY)?;
     let status = manager.wait_for("STATUS=", SOON)?;
-    ensure!(status.concat().contains("node, video, audio, chat listening; no peer connected"), "{status:?}");
+    ensure!(status.concat().contains("node, video, audio, chat, files listening; no peer connected"), "{status:?}");
     manager.wait_for("WATCHDOG=1", SOON)?;
     manager.wait_for("WATCHDOG=1", SOON)?;
     daemon.signal(Signal::TERM)?;
@@ -366,7 +366,9 @@ fn a_real_service_manager_starts_reloads_and_restarts_the_daemon() -> Result<()>
     let name = || -> Result<Value> { Ok(ask(manager.kithctl().arg("id"))?["name"].take()) };
     assert_eq!(name()?, "ada");
     until("the sentence of how it does", || {
-        Ok(manager.systemctl(&["show", "-p", "StatusText", "kithd"])?.contains("node, video, audio, chat listening"))
+        Ok(manager
+            .systemctl(&["show", "-p", "StatusText", "kithd"])?
+            .contains("node, video, audio, chat, files listening"))
     })?;
 
     write_settings(&settings, "name = \"grace\"\n")?;

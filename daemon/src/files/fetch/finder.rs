@@ -282,9 +282,9 @@ impl<N: Network> Finder<N> {
         if peer == self.net.peer_id() || (self.known.len() >= MAX_KNOWN && !self.known.contains_key(&peer)) {
             return;
         }
-        let now = Instant::now();
+        // Whoever is new is due at once.
         let known = self.entry(peer);
-        if known.busy || known.has || known.lack == Some(Lack::Lied) || known.due > now {
+        if known.busy || known.has || known.lack == Some(Lack::Lied) || known.due > Instant::now() {
             return;
         }
         known.busy = true;

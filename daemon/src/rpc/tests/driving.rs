@@ -21,7 +21,7 @@ async fn a_client_sees_the_node_and_its_calls() {
     assert_eq!(identity.name, "rehearsal");
     let status = soon(client.status()).await.expect("it answers");
     let absent = status.services.iter().filter(|service| service.state == ServiceState::Absent).count();
-    assert_eq!((status.services.len(), absent), (6, 2), "{:?}", status.services);
+    assert_eq!((status.services.len(), absent), (6, 1), "{:?}", status.services);
     let calls = soon(client.calls()).await.expect("it answers");
     assert_eq!(calls.iter().map(|call| call.id).collect::<Vec<_>>(), [stage.call.handle().id()]);
     assert!(soon(client.peers()).await.expect("it answers").is_empty());

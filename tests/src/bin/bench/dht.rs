@@ -65,14 +65,15 @@ fn available_kib() -> Result<f64> {
 fn table(rows: &[(usize, Value)]) -> Result<String> {
     let mut text = String::from(
         "| nodes | log2 n | requests until the record, mean | p95 | requests in all, mean | record found p50 | p95 \
-         | connected p50 | p95 | no record | memory a node |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+         | connected p50 | p95 | no record | memory a node | at rest, all nodes |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (nodes, measured) in rows {
         let of = |name: &str| field(measured, name);
         writeln!(
             text,
             "| {nodes} | {:.1} | {:.1} | {:.0} | {:.1} | {:.1} ms | {:.1} ms | {:.1} ms | {:.1} ms | {:.0} of 100 \
-             | {:.1} MiB |",
+             | {:.1} MiB | {:.0} % of a core |",
             (*nodes as f64).log2(),
             of("requests_until_record")?,
             of("requests_until_record_p95")?,
@@ -83,6 +84,7 @@ fn table(rows: &[(usize, Value)]) -> Result<String> {
             of("connected_ms_p95")?,
             of("no_record")?,
             of("kib_a_node")? / 1024.0,
+            of("cpu_at_rest_percent")?,
         )?;
     }
     Ok(text)

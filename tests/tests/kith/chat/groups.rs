@@ -74,6 +74,8 @@ fn members_of_a_group_that_was_deleted_here_are_no_strangers() -> Result<()> {
     befriend(&ada, "Cem", &cem, "Ada")?;
     befriend(&ben, "Cem", &cem, "Ben")?;
     ada.ask(&["chat", "group", "new", "Trip", "Ben", "Cem"])?;
+    let begin = send(&ada, "Trip", "Hello!")?;
+    in_state(&cem, &begin, "delivered")?;
     let first = send(&cem, "Trip", "Hello!")?;
     in_state(&cem, &first, "delivered")?;
     // Ben knows Cem by the group only, and does not want to see what was said there.
