@@ -128,7 +128,8 @@ pub(super) struct Task<N> {
     visits: JoinSet<(PeerId, Visit)>,
     /// Whom there is something to say to, and when they are to be visited.
     to_visit: BTreeMap<PeerId, Instant>,
-    visiting: BTreeSet<PeerId>,
+    /// Since when.
+    visiting: BTreeMap<PeerId, Instant>,
     /// Connected peers that exchange files.
     offering: BTreeSet<PeerId>,
     /// What the DHT has been told.
@@ -173,7 +174,7 @@ impl<N: Network> Task<N> {
             served: JoinSet::new(),
             visits: JoinSet::new(),
             to_visit: BTreeMap::new(),
-            visiting: BTreeSet::new(),
+            visiting: BTreeMap::new(),
             offering: BTreeSet::new(),
             provided: BTreeSet::new(),
             state,
@@ -498,7 +499,7 @@ impl<N: Network> Task<N> {
     // ---- visits
 
     fn may_visit(&self, peer: &PeerId) -> bool {
-        self.offering.contains(peer) && !self.visiting.contains(peer)
+        self.offering.contains(peer) && !self.visiting.contains_key(peer)
     }
 
     fn visit_some(&mut self) {
@@ -511,7 +512,7 @@ impl<N: Network> Task<N> {
             .take(MAX_VISITS.saturating_sub(self.visits.len()))
             .collect();
         for peer in due {
-            self.visiting.insert(peer);
+            self.visiting.insert(peer, Instant::now());
             let Context { net, db, places, .. } = self.context.clone();
             let identity = net.identity();
             let ticket = move |share: &ShareRow| ticket(share, &identity.borrow());
@@ -520,7 +521,7 @@ impl<N: Network> Task<N> {
     }
 
     async fn visited(&mut self, peer: PeerId, how: Visit) {
-        self.visiting.remove(&peer);
+        let began = self.visiting.remove(&peer);
         self.revision += 1;
         self.dirty = true;
         let left = errands::to_visit(&self.context.db).await.unwrap_or_default();
@@ -528,7 +529,13 @@ impl<N: Network> Task<N> {
             self.to_visit.remove(&peer);
             return;
         }
-        let pause = if how == Visit::Again { SOON } else { LATER };
+        // What has come up during the visit was not said in it.
+        let more = how == Visit::Over && self.to_visit.get(&peer) > began.as_ref();
+        let pause = match how {
+            Visit::Over if more => Duration::ZERO,
+            Visit::Again => SOON,
+            Visit::Over | Visit::Failed => LATER,
+        };
         self.to_visit.insert(peer, Instant::now() + pause);
     }
 
