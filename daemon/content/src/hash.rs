@@ -94,8 +94,8 @@ impl Job<'_> {
 
     /// With a second thread where that helps.
     pub fn hash_file(self, file: &File, scratch: &mut Scratch, progress: Progress<'_>) -> Result<FileHash> {
-        let alone = thread::available_parallelism().is_ok_and(|count| count.get() == 1);
-        if alone || self.size <= ALONE_BYTES {
+        // The size first: to count the processors takes as long as to hash a small file.
+        if self.size <= ALONE_BYTES || thread::available_parallelism().is_ok_and(|count| count.get() == 1) {
             return self.hash_in_order(&mut |offset, to| read_unit(file, offset, to), scratch, progress);
         }
         let shared = Shared::default();
