@@ -332,12 +332,12 @@ fn nonsense_is_answered_in_a_sentence_and_not_asked() {
 #[test]
 fn what_could_not_be_shared_says_why() {
     let mut filed = Filed::new();
-    let _ = filed.window.app.update(Message::Dropped("/root/x".into()));
+    let _ = filed.window.app.update(Message::Dropped("/home/ada/x".into()));
     let asked = filed.window.asked();
     let [Command::Start(job, Errand::Files(Filing::Add(..)))] = &asked[..] else { panic!("{asked:?}") };
-    let failure = Failure::new(FailureKind::NotPermitted, "/root/x may not be read").advise("Ask who owns it.");
+    let failure = Failure::new(FailureKind::NotPermitted, "/home/ada/x may not be read").advise("Ask who owns it.");
     filed.window.hear(Event::News(*job, News::Failed(failure)));
-    assert!(filed.shows("/root/x may not be read.") && filed.shows("Ask who owns it."));
+    assert!(filed.shows("/home/ada/x may not be read.") && filed.shows("Ask who owns it."));
 }
 
 #[test]
@@ -522,18 +522,18 @@ fn in_a_group_all_others_get_it() {
 #[test]
 fn what_cannot_be_shared_is_not_sent_without_it() {
     let mut filed = Filed::with(1);
-    let _ = filed.window.app.update(Message::Dropped("/root/x".into()));
+    let _ = filed.window.app.update(Message::Dropped("/home/ada/x".into()));
     filed.window.app.chat.write("Look");
     let _ = filed.window.app.update(Message::Chat(chat::Message::Send));
     let job = filed.window.asked().into_iter().find_map(|command| match command {
         Command::Start(job, Errand::Files(Filing::Add(..))) => Some(job),
         _ => None,
     });
-    let failure = Failure::new(FailureKind::NotPermitted, "/root/x may not be read");
+    let failure = Failure::new(FailureKind::NotPermitted, "/home/ada/x may not be read");
     filed.window.hear(Event::News(job.expect("it was asked"), News::Failed(failure)));
     filed.settle();
     assert!(filed.said.iter().all(|talk| !matches!(talk, Talk::Send(..))));
-    assert!(filed.shows("/root/x may not be read."));
+    assert!(filed.shows("/home/ada/x may not be read."));
 }
 
 #[test]
