@@ -16,6 +16,9 @@ use tokio::time::{Instant, sleep_until};
 const PIECE_BYTES: usize = 64 * 1024;
 /// What may be on the way in one direction, in pieces: 256 MiB, more than any delay and rate here.
 const ON_THE_WAY: usize = 4096;
+/// What a line with a rate keeps waiting before it takes no more, as a router does. A timer that is late by a part of it leaves no gap
+/// on the line.
+const QUEUE: Duration = Duration::from_millis(10);
 
 /// What the stretch is like, in each direction.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,7 +56,7 @@ impl Forwarder {
     }
 }
 
-/// One direction: when its end is free again.
+/// One direction: when it is free again.
 #[derive(Clone)]
 struct Line {
     stretch: Stretch,
@@ -65,7 +68,7 @@ impl Line {
         Self { stretch, free: Arc::new(Mutex::new(Instant::now())) }
     }
 
-    /// Waits until the bytes are on the line, and says when they arrive.
+    /// Waits until the bytes have a place in the queue, and says when they arrive.
     async fn send(&self, bytes: usize) -> Instant {
         if self.stretch.bytes_per_second == 0 {
             return Instant::now() + self.stretch.delay;
@@ -75,7 +78,7 @@ impl Line {
         *free = from + Duration::from_secs_f64(bytes as f64 / self.stretch.bytes_per_second as f64);
         let sent = *free;
         drop(free);
-        sleep_until(sent).await;
+        sleep_until(sent.checked_sub(QUEUE).unwrap_or(sent)).await;
         sent + self.stretch.delay
     }
 }

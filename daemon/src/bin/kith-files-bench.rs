@@ -1,15 +1,22 @@
 //! Copies a file from one node to another over the kind of stream that files are fetched on, without checking anything: what
 //! verification and recording are measured against.
 //!
+//! `kith-files-bench --lie FILE FOLDER` is a node that shares the file with anybody, prints its peer id and ticket, and sends
+//! other bytes in their place from a tenth of it on. What it verifies with is kept in the folder.
+//!
 //! `kith-files-bench FROM TO` prints one JSON line and removes what it has written. Both nodes are in this process and meet over
-//! loopback; the time counts from the opening of the stream to the last byte handed to the file.
+//! loopback; the time counts from the opening of the stream to the last byte safe on the disk, as a transfer's does.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use kith_common::target::Target;
+use kith_content::{Provide as _, Served};
+use kithd::files::rehearsal::{Trick, impostor};
 use kithd::net::rehearsal::one_of_many;
 use kithd::net::{Carrier, Net};
 use tokio::fs::File;
@@ -20,14 +27,35 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Read and written at once: a unit of a transfer.
 const PIECE_BYTES: usize = 1024 * 1024;
+/// A liar is honest about so much of the file, as a fraction of one: until it is trusted.
+const TRUE_PART: u64 = 10;
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    let (from, to) = (arguments.next().context("FROM")?, arguments.next().context("TO")?);
-    ensure!(arguments.next().is_none(), "kith-files-bench FROM TO");
-    let (from, to) = (Path::new(&from).to_owned(), Path::new(&to));
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    match arguments.as_slice() {
+        [lie, file, folder] if lie.as_os_str() == "--lie" => lie_about(file, folder).await,
+        [from, to] => copy(from.clone(), to).await,
+        _ => bail!("kith-files-bench FROM TO, or kith-files-bench --lie FILE FOLDER"),
+    }
+}
+
+/// Serves until it is killed.
+async fn lie_about(file: &Path, folder: &Path) -> Result<()> {
+    let added = kith_content::add_file(file, folder, &mut |_| ControlFlow::Continue(()))?;
+    let outboard = kith_content::outboard_path(folder, added.hash);
+    let served = Served::open(file, Some(&outboard), added.hash, None)?;
+    let (node, mut incoming) = Net::start(one_of_many(Carrier::Sockets)).await?;
+    let streams = incoming.files.take().context("streams for files")?;
+    let (peer, ticket) = (node.peer_id(), node.identity().borrow().ticket.clone());
+    println!("{}", serde_json::json!({ "peer_id": peer, "ticket": ticket }));
+    let from = served.size() / TRUE_PART;
+    impostor(streams, Arc::new(served), Trick::Lie { from }).await;
+    Ok(())
+}
+
+async fn copy(from: PathBuf, to: &Path) -> Result<()> {
     let (owner, mut incoming) = Net::start(one_of_many(Carrier::Sockets)).await?;
     let (getter, _others) = Net::start(one_of_many(Carrier::Sockets)).await?;
     let target: Target = owner.identity().borrow().ticket.parse()?;
@@ -67,6 +95,7 @@ async fn main() -> Result<()> {
         }
     }
     file.flush().await?;
+    file.sync_data().await?;
     let seconds = begun.elapsed().as_secs_f64();
     let _stream = sending.await??;
     std::fs::remove_file(to)?;

@@ -16,6 +16,7 @@ mod keeper;
 mod library;
 mod pipe;
 mod ports;
+pub mod rehearsal;
 mod serve;
 mod settings;
 mod source;

@@ -1,8 +1,10 @@
 //! Peers that speak nonsense, lie, claim, stall, or ask without end.
 
+use std::sync::Arc;
+
 use kith_common::failure::FailureKind;
-use kith_common::file::{FileHash, FileKind, SourceState, TransferState};
-use kith_content::{Provide as _, ServedBytes};
+use kith_common::file::{FileHash, SourceState, TransferState};
+use kith_content::ServedBytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -10,98 +12,16 @@ use tokio::time::timeout;
 use super::MIB;
 use super::rig::{DEADLINE, Exchange, FakeNet, Node, bytes, peer};
 use crate::files::ports::Network as _;
+use crate::files::rehearsal::{self, Trick};
 use crate::files::talk::Talk;
-use crate::files::wire::{self, Answer, Data, Frame, Get, Question, Status};
+use crate::files::wire::{self, Frame, Get, Question, Status};
 use crate::net::{FilesStream, Stream};
 
 const EVE: u8 = 5;
 
-/// What a false provider does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trick {
-    /// One byte of each answer is another, from that unit on.
-    Lie { from: u64 },
-    /// It says that the file is longer.
-    Size(i64),
-    /// More bytes than were asked for.
-    More,
-    /// Fewer.
-    Less,
-    /// Bytes that are no frame.
-    Garbage,
-    /// Nothing, for ever.
-    Silence,
-    /// An answer that nobody has asked for.
-    Unasked,
-}
-
 /// A peer that says it has the content, and does not keep to the rules.
-fn impostor(mut incoming: mpsc::Receiver<FilesStream>, content: Vec<u8>, trick: Trick) {
-    let served = std::sync::Arc::new(ServedBytes::new(content));
-    tokio::spawn(async move {
-        while let Some(stream) = incoming.recv().await {
-            tokio::spawn(cheat(stream.stream, std::sync::Arc::clone(&served), trick));
-        }
-    });
-}
-
-async fn cheat(mut stream: Stream, served: std::sync::Arc<ServedBytes>, trick: Trick) {
-    while let Some(frame) = read(&mut stream).await {
-        let answer = match frame {
-            Frame::Have(questions) => {
-                let size = match trick {
-                    Trick::Size(more) => served.size().wrapping_add_signed(more),
-                    _ => served.size(),
-                };
-                let answer = Answer {
-                    status: Status::Ok,
-                    kind: FileKind::File,
-                    size_bytes: size,
-                    list_bytes: 0,
-                    files: 1,
-                    name: "../../etc/passwd".into(),
-                    copy: None,
-                };
-                wire::encode(&Frame::HaveReply(vec![answer; questions.len()]))
-            }
-            Frame::Get(get) => answer(&get, &served, trick).await,
-            _ => continue,
-        };
-        if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn answer(get: &Get, served: &ServedBytes, trick: Trick) -> Vec<u8> {
-    let mut body = Vec::new();
-    let range = get.start..(get.start + get.length).min(served.size());
-    if range.is_empty() || served.encode(range, &mut body).is_err() {
-        body = vec![0; 1000];
-    }
-    match trick {
-        Trick::Lie { from } if get.start >= from => {
-            let last = body.len() - 1;
-            body[last] ^= 1;
-        }
-        Trick::More => body.push(0),
-        Trick::Less => body.truncate(body.len() - 1),
-        Trick::Garbage => return vec![0xff; 10_000],
-        Trick::Silence => return std::future::pending().await,
-        _ => {}
-    }
-    let id = if trick == Trick::Unasked { get.id + 1 } else { get.id };
-    let encoded_bytes = u32::try_from(body.len()).expect("short");
-    let data = Frame::Data(Data { id, status: Status::Ok, encoded_bytes, calling: false });
-    [wire::encode(&data), body].concat()
-}
-
-async fn read(stream: &mut Stream) -> Option<Frame> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await.ok()?;
-    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut bytes).await.ok()?;
-    wire::decode(&bytes).ok()
+fn impostor(incoming: mpsc::Receiver<FilesStream>, content: Vec<u8>, trick: Trick) {
+    tokio::spawn(rehearsal::impostor(incoming, Arc::new(ServedBytes::new(content)), trick));
 }
 
 #[tokio::test]

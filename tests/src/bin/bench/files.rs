@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use kith_tests::forwarder::{Forwarder, Stretch};
 use kith_tests::people::two_friends;
-use kith_tests::{Daemon, have, proc};
+use kith_tests::{Daemon, Lines, have, proc, program};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -62,10 +62,15 @@ fn last(daemon: &Daemon, arguments: &[&str]) -> Result<Value> {
 fn get(daemon: &Daemon, ticket: &str, to: &Path) -> Result<(f64, Value)> {
     let done = last(daemon, &["files", "get", ticket, "--to", path_text(to)?])?;
     let (bytes, seconds) = (done["size"].as_f64().context("a size")?, done["seconds"].as_f64().context("seconds")?);
+    std::fs::remove_file(saved(&done)?)?;
+    Ok((bytes / MB / seconds.max(1e-9), done))
+}
+
+/// Where a transfer that is done was saved.
+fn saved(done: &Value) -> Result<PathBuf> {
     let saved = PathBuf::from(done["path"].as_str().context("a path")?);
     ensure!(saved.is_file(), "{} is not there", saved.display());
-    std::fs::remove_file(saved)?;
-    Ok((bytes / MB / seconds.max(1e-9), done))
+    Ok(saved)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -114,7 +119,7 @@ pub fn adding() -> Result<Vec<Figure>> {
 /// The same bytes by Kith, by a plain copy over the same stream, and by the programs that people use, one after the other.
 pub fn fetching() -> Result<Vec<Figure>> {
     const BYTES: u64 = 1024 * MIB;
-    const RUNS: u64 = 5;
+    const RUNS: u64 = 7;
     let (ada, ben, dir) = pair()?;
     let to = dir.path().join("to");
     std::fs::create_dir(&to)?;
@@ -124,16 +129,22 @@ pub fn fetching() -> Result<Vec<Figure>> {
         let path = dir.path().join(format!("file-{run}.bin"));
         fill(&path, BYTES, 10 + run)?;
         let share = add(&ada, &path)?;
-        kith.push(get(&ben, &ticket(&share)?, &to)?.0);
-        let copied = printed("kith-files-bench", &[path_text(&path)?, path_text(&to.join("plain.bin"))?])?;
-        plain.push(copied["mb_per_s"].as_f64().with_context(|| format!("no mb_per_s in {copied}"))?);
+        // By turns first and second: memory and disk serve whoever comes second better, or worse.
+        for turn in [run % 2, 1 - run % 2] {
+            if turn == 0 {
+                kith.push(get(&ben, &ticket(&share)?, &to)?.0);
+            } else {
+                let copied = printed("kith-files-bench", &[path_text(&path)?, path_text(&to.join("plain.bin"))?])?;
+                plain.push(copied["mb_per_s"].as_f64().with_context(|| format!("no mb_per_s in {copied}"))?);
+            }
+        }
         others.fetch(&path, &to)?;
         last(&ada, &["files", "remove", share["hash"].as_str().context("a hash")?])?;
         std::fs::remove_file(path)?;
     }
     let (kith, plain) = (median(kith), median(plain));
     let mut figures = vec![
-        Figure::new("1 GiB verified to disk, median of five", kith, "MB/s"),
+        Figure::new("1 GiB verified to disk, median of seven", kith, "MB/s"),
         Figure::new("plain copy to disk over the same kind of stream", plain, "MB/s"),
         Figure::new("verified / plain", kith / plain, "").at_least(0.85),
     ];
@@ -404,10 +415,90 @@ pub fn memory() -> Result<Vec<Figure>> {
     ])
 }
 
+/// Whether the two files have the same bytes.
+fn same(one: &Path, other: &Path) -> Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let (mut left, mut right) = (vec![0; MIB as usize], vec![0; MIB as usize]);
+    let mut rest = one.metadata()?.len();
+    if rest != other.metadata()?.len() {
+        return Ok(false);
+    }
+    while rest > 0 {
+        let count = rest.min(MIB) as usize;
+        one.read_exact(&mut left[..count])?;
+        other.read_exact(&mut right[..count])?;
+        if left[..count] != right[..count] {
+            return Ok(false);
+        }
+        rest -= count as u64;
+    }
+    Ok(true)
+}
+
+/// 5 GB from three: one lies, one is ten times slower, and one is killed half way.
+pub fn trouble() -> Result<Vec<Figure>> {
+    const BYTES: u64 = 5_000_000_000;
+    let (ben, slow) = (Daemon::start("ben", &[])?, Daemon::start("slow", &[])?);
+    let mut fast = Daemon::start("fast", &[])?;
+    let dir = tempfile::Builder::new().prefix("kith-files-").tempdir_in(room()?)?;
+    let path = dir.path().join("file.bin");
+    fill(&path, BYTES, 9)?;
+    let mut hash = None;
+    for (daemon, rate) in [(&fast, "200M"), (&slow, "20M")] {
+        daemon.ask(&["files", "settings", "--upload", rate])?;
+        hash = add(daemon, &path)?["hash"].as_str().map(str::to_owned);
+        ben.ask(&["peers", "connect", &daemon.ticket()?])?;
+    }
+    let outboards = tempfile::tempdir_in(dir.path())?;
+    let mut liar = Command::new(program("kith-files-bench"));
+    let mut liar = Lines::start(liar.args(["--lie", path_text(&path)?, path_text(outboards.path())?]))?;
+    let eve = liar.wait_for("a ticket", LONG, |line| serde_json::from_str::<Value>(line).ok())?;
+    ben.ask(&["peers", "connect", eve["ticket"].as_str().context("a ticket")?])?;
+    let (to, begun) = (dir.path().join("to"), Instant::now());
+    std::fs::create_dir(&to)?;
+    let before = proc::resident_mb(ben.id())?;
+    let mut peak = before;
+    let hash = hash.context("a hash")?;
+    let mut watch = ben.spawn(&["files", "watch"])?;
+    let _fetch = ben.spawn(&["files", "get", &hash, "--to", path_text(&to)?])?;
+    let mut killed_at = None;
+    let done = loop {
+        let row = watch.wait_for("how far it is", LONG, |line| {
+            serde_json::from_str::<Value>(line).ok().filter(|row| row["hash"] == hash.as_str() && row["done"].is_u64())
+        })?;
+        peak = peak.max(proc::resident_mb(ben.id())?);
+        if row["state"] == "done" {
+            break row;
+        }
+        ensure!(row["state"] != "failed", "{row}");
+        ensure!(begun.elapsed() < LONG * 2, "the file does not arrive: {row}");
+        if killed_at.is_none() && row["done"].as_u64() >= Some(BYTES / 2) {
+            fast.kill();
+            killed_at = row["done"].as_u64();
+        }
+    };
+    let killed_at = killed_at.context("it was done before half of it was there")?;
+    let lied = |source: &&Value| source["state"] == "lied";
+    let named: Vec<&Value> = done["providers"].as_array().context("providers")?.iter().filter(lied).collect();
+    let whom = named.iter().map(|source| format!("{}: {}", source["peer"], source["reason"])).collect::<Vec<_>>();
+    ensure!(named.len() == 1 && named[0]["peer"] == eve["peer_id"], "named as liars: {whom:?}");
+    Ok(vec![
+        Figure::new("5 GB, fetched after", begun.elapsed().as_secs_f64(), "s"),
+        Figure::text("the bytes", if same(&path, &saved(&done)?)? { "the same" } else { "others" }),
+        Figure::new("there when the fast one was killed", killed_at as f64 / MB, "MB"),
+        Figure::text("the liar", whom.join(", ")),
+        Figure::new("fetched twice", done["fetched_twice_bytes"].as_f64().context("bytes")? / MB, "MB"),
+        Figure::new("receiver's memory before", before, "MB"),
+        Figure::new("receiver's memory, most", peak, "MB").at_most(64.0),
+    ])
+}
+
 /// The receiver is killed at 20 moments of one transfer.
 pub fn killed() -> Result<Vec<Figure>> {
     const BYTES: u64 = 2048 * MIB;
     const KILLS: u64 = 20;
+    /// What a mebibyte's proof adds to it.
+    const PROOFS: f64 = 0.0045;
     let dir = tempfile::Builder::new().prefix("kith-files-").tempdir_in(room()?)?;
     let ada = Daemon::start("ada", &[])?;
     ada.ask(&["files", "settings", "--upload", "200M"])?;
@@ -415,6 +506,7 @@ pub fn killed() -> Result<Vec<Figure>> {
     fill(&path, BYTES, 3)?;
     let share = add(&ada, &path)?;
     let (ticket, to) = (ticket(&share)?, dir.path().join("to"));
+    let hash = share["hash"].clone();
     std::fs::create_dir(&to)?;
     let options = kith_tests::Options { data_dir: Some(dir.path().join("data")), ..kith_tests::Options::default() };
     let mut back = Vec::new();
@@ -443,11 +535,22 @@ pub fn killed() -> Result<Vec<Figure>> {
                 (row["state"] == "done").then_some(row)
             });
             let row = if grown["state"] == "done" { grown } else { row? };
-            let twice = row["fetched_twice_bytes"].as_f64().context("how much came twice")?;
+            let shown = row["fetched_twice_bytes"].as_f64().context("how much came twice")?;
+            // What was on its way at a kill is known to the provider alone.
+            let shares = ada.ctl(&["files", "list"])?.1;
+            let share = shares.iter().find(|row| row["hash"] == hash).context("the share")?;
+            let sent = share["sent_bytes"].as_f64().context("sent bytes")?;
             let kills = kill.max(1) as f64;
             return Ok(vec![
                 Figure::new("kills", kill as f64, ""),
-                Figure::new("fetched twice for each", twice / kills / MIB as f64, "MiB").at_most(4.0),
+                Figure::text("the bytes", if same(&path, &saved(&row)?)? { "the same" } else { "others" }),
+                Figure::new("stored twice, for each kill", shown / kills / MIB as f64, "MiB"),
+                Figure::new(
+                    "sent by the provider beyond the file, for each kill",
+                    (sent / (1.0 + PROOFS) - BYTES as f64) / kills / MIB as f64,
+                    "MiB",
+                )
+                .at_most(4.0),
                 Figure::new("started to new bytes p95", percentile(&mut back, 0.95), "s").at_most(1.0),
             ]);
         }

@@ -43,7 +43,11 @@ const ROWS: &[Row] = &[
     ("chat", "10,000 messages between two nodes, stored and acknowledged", chat::throughput),
     ("chat-latency", "one message at a time, from one client to the other", chat::latency),
     ("chat-search", "a million messages: starting with them, and finding the newest 50", chat::search),
-    ("chat-beside-calls", "a voice call, then a video call, with ten messages a second each way", chat::beside_calls),
+    (
+        "chat-beside-calls",
+        "voice calls, then video calls, without and with ten messages a second each way",
+        chat::beside_calls,
+    ),
     ("files-add", "2 GiB are hashed and shared", files::adding),
     (
         "files-fetch",
@@ -54,6 +58,7 @@ const ROWS: &[Row] = &[
     ("files-round-trip", "1 GiB over a line of 50 ms", files::round_trip),
     ("files-narrow", "200 MiB over a line of 100 Mb/s", files::narrow),
     ("files-three", "2 GiB from three at once, one ten times slower", files::three),
+    ("files-trouble", "5 GB from one that lies, one ten times slower, and one that is killed half way", files::trouble),
     ("files-memory", "memory while 12 GiB come, and while 100,000 files are shared", files::memory),
     ("files-killed", "the receiver of 2 GiB is killed 20 times", files::killed),
     ("files-beside-call", "a transfer and a video call between the same two", files::beside_call),
