@@ -4,15 +4,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use capnp::message::{Builder, ReaderOptions};
-use capnp::serialize;
+use capnp::message::Builder;
 use kith_common::node::MediaPorts;
 use kith_common::wire_capnp::hello as schema;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::frames::{self, FrameError};
 
 const VERSION: u16 = 1;
 /// A hello is a few hundred bytes; a longer one is none.
-const MAX_BYTES: u32 = 4096;
+const MAX_BYTES: usize = 4096;
 pub(super) const MAX_NAME_CHARS: usize = 64;
 const MAX_AGENT_CHARS: usize = 64;
 /// Kith has six services; there is room for more.
@@ -48,45 +49,17 @@ pub(super) struct Hello {
     pub order: Order,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum HelloError {
-    #[error("it announces {0} bytes")]
-    TooLong(u32),
-    #[error("it took too long")]
-    TimedOut,
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    #[error(transparent)]
-    Malformed(#[from] capnp::Error),
-}
-
 /// What people may see of a text that a stranger wrote: one line, no control characters, not too long.
 pub(super) fn tidy(text: &str, max_chars: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(max_chars).collect::<String>().trim().to_owned()
 }
 
-pub(super) async fn send(mut to: impl AsyncWrite + Unpin, hello: &Hello) -> Result<(), HelloError> {
-    let body = encode(hello);
-    let length = u32::try_from(body.len()).expect("a hello has a few hundred bytes");
-    let write = async {
-        to.write_all(&length.to_be_bytes()).await?;
-        to.write_all(&body).await?;
-        to.shutdown().await
-    };
-    Ok(tokio::time::timeout(TIMEOUT, write).await.map_err(|_| HelloError::TimedOut)??)
+pub(super) async fn send(mut to: impl AsyncWrite + Unpin, hello: &Hello) -> Result<(), FrameError> {
+    frames::finish(&mut to, &encode(hello), TIMEOUT).await
 }
 
-pub(super) async fn receive(mut from: impl AsyncRead + Unpin) -> Result<Hello, HelloError> {
-    let read = async {
-        let length = from.read_u32().await?;
-        if length > MAX_BYTES {
-            return Err(HelloError::TooLong(length));
-        }
-        let mut body = vec![0; length as usize];
-        from.read_exact(&mut body).await?;
-        Ok(decode(&body)?)
-    };
-    tokio::time::timeout(TIMEOUT, read).await.map_err(|_| HelloError::TimedOut)?
+pub(super) async fn receive(mut from: impl AsyncRead + Unpin) -> Result<Hello, FrameError> {
+    Ok(decode(&frames::read_soon(&mut from, MAX_BYTES, TIMEOUT).await?)?)
 }
 
 fn encode(hello: &Hello) -> Vec<u8> {
@@ -107,12 +80,11 @@ fn encode(hello: &Hello) -> Vec<u8> {
     if let Some(observed) = hello.observed {
         root.set_observed_address(observed.to_string());
     }
-    serialize::write_message_to_words(&message)
+    frames::encode(&message)
 }
 
 fn decode(bytes: &[u8]) -> capnp::Result<Hello> {
-    // A copy: the bytes of a stream have no alignment.
-    let message = serialize::read_message(bytes, ReaderOptions::new())?;
+    let message = frames::open(bytes, MAX_BYTES)?;
     let root = message.get_root::<schema::Reader<'_>>()?;
     let services = root.get_services()?;
     let named = services.iter().take(MAX_SERVICES as usize).map(|name| Ok(tidy(name?.to_str()?, MAX_SERVICE_CHARS)));
@@ -157,20 +129,9 @@ mod tests {
         assert_eq!(receive(bytes.as_slice()).await.expect("well formed"), hello());
     }
 
-    #[tokio::test]
-    async fn nonsense_is_refused_at_every_length() {
-        let mut bytes = Vec::new();
-        send(&mut bytes, &hello()).await.expect("a vector takes everything");
-        for length in 0..bytes.len() {
-            assert!(receive(&bytes[..length]).await.is_err(), "{length}");
-        }
-        assert!(matches!(receive([0xff; 64].as_slice()).await, Err(HelloError::TooLong(u32::MAX))));
-        for seed in 0..=u8::MAX {
-            let mut noise = bytes.clone();
-            let at = 4 + usize::from(seed) % (noise.len() - 4);
-            noise[at] ^= seed;
-            let _ = receive(noise.as_slice()).await;
-        }
+    #[test]
+    fn a_damaged_hello_is_an_error_or_another_one_and_never_a_panic() {
+        frames::harm::is_withstood([encode(&hello())], decode);
     }
 
     #[test]

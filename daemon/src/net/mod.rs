@@ -12,6 +12,7 @@ mod dial;
 mod ended;
 mod events;
 mod files;
+pub(crate) mod frames;
 mod gate;
 mod hello;
 mod holder;

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::MIB;
 use super::rig::{DEADLINE, Exchange, FakeNet, Node, bytes, peer};
+use crate::files::pipe;
 use crate::files::ports::Network as _;
 use crate::files::talk::Talk;
 use crate::files::wire::{self, Answer, Data, Frame, Get, Question, Status};
@@ -97,11 +98,7 @@ async fn answer(get: &Get, served: &ServedBytes, trick: Trick) -> Vec<u8> {
 }
 
 async fn read(stream: &mut Stream) -> Option<Frame> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await.ok()?;
-    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut bytes).await.ok()?;
-    wire::decode(&bytes).ok()
+    pipe::read(stream).await.ok()
 }
 
 #[tokio::test]
