@@ -6,6 +6,7 @@
 
 use capnp::message::Builder;
 use kith_common::contact::{MAX_NAME_CHARS, MAX_REQUEST_CHARS, Presence};
+use kith_common::text::clean_line;
 use kith_common::wire_capnp::contact_message as schema;
 
 use crate::net::frames::{self, FrameError};
@@ -34,18 +35,6 @@ pub(super) enum Message {
     Unknown,
 }
 
-/// Marks that turn the direction of what follows (Unicode, UAX #9): a name could look like another one with them.
-fn turns(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// What people may see of a text that a stranger wrote: one line, no control characters, not too long.
-pub(super) fn tidy(text: &str, max_chars: usize) -> String {
-    let line = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    let shown: String = line.filter(|c| !c.is_control() && !turns(*c)).collect();
-    shown.trim().chars().take(max_chars).collect::<String>().trim_end().to_owned()
-}
-
 /// A message with its length before it.
 pub(super) fn encode(message: &Message) -> Vec<u8> {
     let mut builder = Builder::new_default();
@@ -54,8 +43,8 @@ pub(super) fn encode(message: &Message) -> Vec<u8> {
         Message::Request(request) => {
             let mut to = root.init_request();
             to.set_version(VERSION);
-            to.set_name(tidy(&request.name, MAX_NAME_CHARS));
-            to.set_text(tidy(&request.text, MAX_REQUEST_CHARS));
+            to.set_name(clean_line(&request.name, MAX_NAME_CHARS));
+            to.set_text(clean_line(&request.text, MAX_REQUEST_CHARS));
             to.set_again(request.again);
         }
         Message::Presence(presence) => root.init_presence().set_presence(match presence {
@@ -82,8 +71,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Message, FrameError> {
         Which::Request(request) => {
             let request = request?;
             Message::Request(Request {
-                name: tidy(request.get_name()?.to_str()?, MAX_NAME_CHARS),
-                text: tidy(request.get_text()?.to_str()?, MAX_REQUEST_CHARS),
+                name: clean_line(request.get_name()?.to_str()?, MAX_NAME_CHARS),
+                text: clean_line(request.get_text()?.to_str()?, MAX_REQUEST_CHARS),
                 again: request.get_again(),
             })
         }
@@ -131,9 +120,10 @@ mod tests {
 
     #[test]
     fn what_strangers_write_is_made_presentable() {
-        assert_eq!(tidy("\u{1b}[31m Eve\nhere ", 64), "[31m Eve here");
-        assert_eq!(tidy("\u{202e}evE", 64), "evE");
-        assert_eq!(tidy(&"ä".repeat(1000), 280).chars().count(), 280);
+        let request = Request { name: "\u{202e}evE".into(), text: "\u{1b}[31m Hello\nthere ".into(), again: false };
+        let shown = Request { name: "evE".into(), text: "[31m Hello there".into(), again: false };
+        let heard = decode(harm::message(&encode(&Message::Request(request)))).expect("well formed");
+        assert_eq!(heard, Message::Request(shown));
     }
 
     #[test]

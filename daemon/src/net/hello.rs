@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use capnp::message::Builder;
 use kith_common::node::MediaPorts;
+use kith_common::text::clean_line;
 use kith_common::wire_capnp::hello as schema;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -15,7 +16,7 @@ const VERSION: u16 = 1;
 /// A hello is a few hundred bytes; a longer one is none.
 const MAX_BYTES: usize = 4096;
 pub(super) const MAX_NAME_CHARS: usize = 64;
-const MAX_AGENT_CHARS: usize = 64;
+pub(super) const MAX_AGENT_CHARS: usize = 64;
 /// Kith has six services; there is room for more.
 const MAX_SERVICES: u32 = 16;
 const MAX_SERVICE_CHARS: usize = 32;
@@ -49,11 +50,6 @@ pub(super) struct Hello {
     pub order: Order,
 }
 
-/// What people may see of a text that a stranger wrote: one line, no control characters, not too long.
-pub(super) fn tidy(text: &str, max_chars: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(max_chars).collect::<String>().trim().to_owned()
-}
-
 pub(super) async fn send(mut to: impl AsyncWrite + Unpin, hello: &Hello) -> Result<(), FrameError> {
     frames::finish(&mut to, &encode(hello), TIMEOUT).await
 }
@@ -66,7 +62,7 @@ fn encode(hello: &Hello) -> Vec<u8> {
     let mut message = Builder::new_default();
     let mut root = message.init_root::<schema::Builder<'_>>();
     root.set_version(VERSION);
-    root.set_name(tidy(&hello.name, MAX_NAME_CHARS));
+    root.set_name(clean_line(&hello.name, MAX_NAME_CHARS));
     root.set_agent(&hello.agent);
     root.set_video_port(hello.media_ports.video);
     root.set_audio_port(hello.media_ports.audio);
@@ -87,11 +83,12 @@ fn decode(bytes: &[u8]) -> capnp::Result<Hello> {
     let message = frames::open(bytes, MAX_BYTES)?;
     let root = message.get_root::<schema::Reader<'_>>()?;
     let services = root.get_services()?;
-    let named = services.iter().take(MAX_SERVICES as usize).map(|name| Ok(tidy(name?.to_str()?, MAX_SERVICE_CHARS)));
+    let named =
+        services.iter().take(MAX_SERVICES as usize).map(|name| Ok(clean_line(name?.to_str()?, MAX_SERVICE_CHARS)));
     Ok(Hello {
         services: named.collect::<capnp::Result<_>>()?,
-        name: tidy(root.get_name()?.to_str()?, MAX_NAME_CHARS),
-        agent: tidy(root.get_agent()?.to_str()?, MAX_AGENT_CHARS),
+        name: clean_line(root.get_name()?.to_str()?, MAX_NAME_CHARS),
+        agent: clean_line(root.get_agent()?.to_str()?, MAX_AGENT_CHARS),
         media_ports: MediaPorts { video: root.get_video_port(), audio: root.get_audio_port() },
         observed: root.get_observed_address()?.to_str()?.parse().ok(),
         order: Order { instance: root.get_instance(), sequence: root.get_sequence() },
@@ -136,7 +133,8 @@ mod tests {
 
     #[test]
     fn names_of_strangers_are_made_presentable() {
-        assert_eq!(tidy("\u{1b}[31m Eve\n", 64), "[31m Eve");
-        assert_eq!(tidy(&"x".repeat(1000), 64).len(), 64);
+        let eve = Hello { name: "\u{1b}[31m Eve\n".to_owned(), agent: "x".repeat(1000), ..hello() };
+        let heard = decode(frames::harm::message(&encode(&eve))).expect("well formed");
+        assert_eq!((heard.name.as_str(), heard.agent.len()), ("[31m Eve", MAX_AGENT_CHARS));
     }
 }

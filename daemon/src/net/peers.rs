@@ -9,6 +9,7 @@ use kith_common::clock::unix_ms;
 use kith_common::ids::PeerId as KithId;
 use kith_common::node::{Path, PeerInfo, PeerStatus};
 use kith_common::target::NODE_PORT;
+use kith_common::text::clean_line;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -216,7 +217,7 @@ impl Peer {
     }
 
     pub fn identified(&mut self, agent: &str, is_kith: bool, listens_on: Vec<Multiaddr>) {
-        self.agent = super::hello::tidy(agent, 64);
+        self.agent = clean_line(agent, super::hello::MAX_AGENT_CHARS);
         self.is_kith = Some(is_kith);
         self.listens_on = listens_on;
         self.listens_on.truncate(MAX_ADDRESSES);
