@@ -8,6 +8,7 @@ use multiaddr::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::FailureKind;
+use crate::hex::hex_id;
 use crate::ids::PeerId;
 use crate::node::Path;
 
@@ -32,67 +33,14 @@ const SCHEME: &str = "kithfile:";
 const TICKET_VERSION: u8 = 1;
 const MAX_TICKET_CHARS: usize = 4096;
 
-/// What a file is: the BLAKE3 hash of its bytes; of a folder, that of its list of files. 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileHash([u8; 32]);
+hex_id! {
+    /// What a file is: the BLAKE3 hash of its bytes; of a folder, that of its list of files. 64 hexadecimal digits.
+    FileHash, 32, ParseFileHashError
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a file's hash: expected 64 hexadecimal digits")]
 pub struct ParseFileHashError;
-
-impl FileHash {
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    pub fn from_slice(bytes: &[u8]) -> Result<Self, ParseFileHashError> {
-        Ok(Self(bytes.try_into().map_err(|_| ParseFileHashError)?))
-    }
-
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for FileHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for FileHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for FileHash {
-    type Err = ParseFileHashError;
-
-    fn from_str(text: &str) -> Result<Self, ParseFileHashError> {
-        if text.len() != 64 {
-            return Err(ParseFileHashError);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digit = |c: u8| char::from(c).to_digit(16).ok_or(ParseFileHashError);
-            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).map_err(|_| ParseFileHashError)?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl Serialize for FileHash {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for FileHash {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -11,6 +11,7 @@ pub mod convert;
 pub mod diagnostics;
 pub mod failure;
 pub mod file;
+mod hex;
 pub mod ids;
 pub mod log;
 pub mod media;
