@@ -327,20 +327,12 @@ mod tests {
 
     fn contact(number: u8, name: &str) -> Contact {
         Contact {
-            peer_id: PeerId::from_public_key([number; 32]),
-            name: name.into(),
-            own_name: String::new(),
-            note: String::new(),
-            colour: 0,
             presence: Presence::Online,
             last_seen_unix_ms: 1000,
-            calls: Trust::Ask,
-            files: Trust::Ask,
             relay: Trust::Never,
-            verified: false,
-            blocked: false,
             added_unix_ms: 1000,
             mutual: true,
+            ..Contact::new(PeerId::from_public_key([number; 32]), name)
         }
     }
 
