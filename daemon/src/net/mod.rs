@@ -11,6 +11,8 @@ mod counted;
 mod dial;
 mod ended;
 mod events;
+#[cfg(test)]
+pub(crate) mod exchange;
 mod files;
 pub(crate) mod frames;
 mod gate;

@@ -2,6 +2,7 @@
 
 use kith_common::failure::FailureKind;
 use kith_common::file::{FileHash, FileKind, SourceState, TransferState};
+use kith_common::ids::PeerId;
 use kith_content::{Provide as _, ServedBytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use crate::files::pipe;
 use crate::files::ports::Network as _;
 use crate::files::talk::Talk;
 use crate::files::wire::{self, Answer, Data, Frame, Get, Question, Status};
-use crate::net::{FilesStream, Stream};
+use crate::net::Stream;
 
 const EVE: u8 = 5;
 
@@ -37,11 +38,11 @@ enum Trick {
 }
 
 /// A peer that says it has the content, and does not keep to the rules.
-fn impostor(mut incoming: mpsc::Receiver<FilesStream>, content: Vec<u8>, trick: Trick) {
+fn impostor(mut incoming: mpsc::Receiver<(PeerId, Stream)>, content: Vec<u8>, trick: Trick) {
     let served = std::sync::Arc::new(ServedBytes::new(content));
     tokio::spawn(async move {
-        while let Some(stream) = incoming.recv().await {
-            tokio::spawn(cheat(stream.stream, std::sync::Arc::clone(&served), trick));
+        while let Some((_, stream)) = incoming.recv().await {
+            tokio::spawn(cheat(stream, std::sync::Arc::clone(&served), trick));
         }
     });
 }
