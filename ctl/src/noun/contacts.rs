@@ -282,13 +282,7 @@ async fn watch(client: &Client, output: &Output) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
     let mut known = BTreeMap::new();
     loop {
-        let people = tokio::select! {
-            report = feed.next() => match report {
-                Some(people) => people?,
-                None => return Ok(()),
-            },
-            () = interrupt.asked() => return Ok(()),
-        };
+        let Some(people) = interrupt.or_next(&mut feed).await? else { return Ok(()) };
         let changes = changes(&mut known, &people);
         let shown = if output.is_live() {
             output.redraw("\x1b[H\x1b[2J");
