@@ -48,6 +48,21 @@ pub enum Stage {
     Active,
 }
 
+impl Stage {
+    /// In order.
+    pub const ALL: [Self; 9] = [
+        Self::Resolve,
+        Self::Dial,
+        Self::Signal,
+        Self::Ring,
+        Self::Accept,
+        Self::Path,
+        Self::FirstPacket,
+        Self::FirstFrame,
+        Self::Active,
+    ];
+}
+
 /// Why a call ended. The names are part of the promise in the command line's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,6 +79,19 @@ pub enum EndReason {
     /// Nobody answered, or a connected peer vanished.
     Timeout,
     Failed,
+}
+
+impl EndReason {
+    pub const ALL: [Self; 8] = [
+        Self::Local,
+        Self::Remote,
+        Self::Declined,
+        Self::Busy,
+        Self::Blocked,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Failed,
+    ];
 }
 
 /// How and why a call ended.

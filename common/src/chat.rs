@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Direction;
+use crate::hex::hex_id;
 use crate::ids::PeerId;
 
 /// The longest text of a message, in bytes of UTF-8.
@@ -21,75 +22,13 @@ pub const MAX_EMOJI_BYTES: usize = 64;
 /// Messages in one answer or report.
 pub const MAX_PAGE: u32 = 500;
 
-macro_rules! hex_id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name([u8; 16]);
-
-        impl $name {
-            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-                Self(bytes)
-            }
-
-            pub fn from_slice(bytes: &[u8]) -> Result<Self, ParseIdError> {
-                Ok(Self(bytes.try_into().map_err(|_| ParseIdError)?))
-            }
-
-            pub const fn as_bytes(&self) -> &[u8; 16] {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = ParseIdError;
-
-            fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                if text.len() != 32 {
-                    return Err(ParseIdError);
-                }
-                let mut bytes = [0; 16];
-                for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-                    let digit = |c: u8| char::from(c).to_digit(16).ok_or(ParseIdError);
-                    *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).map_err(|_| ParseIdError)?;
-                }
-                Ok(Self(bytes))
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
 hex_id! {
     /// One message, the same on all machines; drawn by its author.
-    MessageId
+    MessageId, 16, ParseIdError
 }
 hex_id! {
     /// One group, the same on all machines; drawn by the member that made it.
-    GroupId
+    GroupId, 16, ParseIdError
 }
 
 /// Why a text or byte string is not such an id.

@@ -66,6 +66,28 @@ pub struct Contact {
     pub mutual: bool,
 }
 
+impl Contact {
+    /// One that was never seen, and may do nothing without being asked about.
+    pub fn new(peer_id: PeerId, name: impl Into<String>) -> Self {
+        Self {
+            peer_id,
+            name: name.into(),
+            own_name: String::new(),
+            note: String::new(),
+            colour: 0,
+            presence: Presence::Offline,
+            last_seen_unix_ms: 0,
+            calls: Trust::Ask,
+            files: Trust::Ask,
+            relay: Trust::Ask,
+            verified: false,
+            blocked: false,
+            added_unix_ms: 0,
+            mutual: false,
+        }
+    }
+}
+
 /// A stranger who wants to be a contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContactRequest {

@@ -8,8 +8,11 @@ use multiaddr::Multiaddr;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::FailureKind;
+use crate::hex::hex_id;
 use crate::ids::PeerId;
 use crate::node::Path;
+use crate::text::{clean_line, shorten};
+use crate::ticket::{self, SHORT, TicketError};
 
 /// The longest name of a file, in bytes.
 pub const MAX_FILE_NAME_BYTES: usize = 200;
@@ -30,69 +33,15 @@ pub const MAX_PIECE_BYTES: usize = 1024 * 1024;
 
 const SCHEME: &str = "kithfile:";
 const TICKET_VERSION: u8 = 1;
-const MAX_TICKET_CHARS: usize = 4096;
 
-/// What a file is: the BLAKE3 hash of its bytes; of a folder, that of its list of files. 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileHash([u8; 32]);
+hex_id! {
+    /// What a file is: the BLAKE3 hash of its bytes; of a folder, that of its list of files. 64 hexadecimal digits.
+    FileHash, 32, ParseFileHashError
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a file's hash: expected 64 hexadecimal digits")]
 pub struct ParseFileHashError;
-
-impl FileHash {
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    pub fn from_slice(bytes: &[u8]) -> Result<Self, ParseFileHashError> {
-        Ok(Self(bytes.try_into().map_err(|_| ParseFileHashError)?))
-    }
-
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for FileHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for FileHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for FileHash {
-    type Err = ParseFileHashError;
-
-    fn from_str(text: &str) -> Result<Self, ParseFileHashError> {
-        if text.len() != 64 {
-            return Err(ParseFileHashError);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digit = |c: u8| char::from(c).to_digit(16).ok_or(ParseFileHashError);
-            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).map_err(|_| ParseFileHashError)?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl Serialize for FileHash {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for FileHash {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -133,10 +82,8 @@ pub enum FileTargetError {
     Empty,
     #[error("{0:?} is no file's hash and no ticket: a hash has 64 hexadecimal digits, a ticket begins with kithfile:")]
     Unknown(String),
-    #[error("this ticket is damaged: {0}")]
-    Ticket(&'static str),
-    #[error("this ticket has version {0}, which this version of Kith does not know")]
-    TicketVersion(u8),
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
 }
 
 impl fmt::Display for FileTicket {
@@ -154,13 +101,8 @@ impl fmt::Display for FileTicket {
         // MAX_FILE_NAME_BYTES fits a byte.
         bytes.push(u8::try_from(name.len()).unwrap_or(0));
         bytes.extend_from_slice(name.as_bytes());
-        for address in self.addresses.iter().take(MAX_FILE_TICKET_ADDRESSES) {
-            let address = address.to_vec();
-            let Ok(length) = u8::try_from(address.len()) else { continue };
-            bytes.push(length);
-            bytes.extend_from_slice(&address);
-        }
-        write!(f, "{SCHEME}{}", bs58::encode(bytes).into_string())
+        let addresses = &self.addresses[..self.addresses.len().min(MAX_FILE_TICKET_ADDRESSES)];
+        f.write_str(&ticket::write(SCHEME, bytes, addresses))
     }
 }
 
@@ -168,53 +110,34 @@ impl FromStr for FileTicket {
     type Err = FileTargetError;
 
     fn from_str(text: &str) -> Result<Self, FileTargetError> {
-        const SHORT: FileTargetError = FileTargetError::Ticket("it is cut short");
+        let damaged = |why| FileTargetError::Ticket(TicketError::Damaged(why));
         let body = text.strip_prefix(SCHEME).ok_or_else(|| FileTargetError::Unknown(shorten(text)))?;
-        if body.len() > MAX_TICKET_CHARS {
-            return Err(FileTargetError::Ticket("it is too long"));
-        }
-        let bytes = bs58::decode(body)
-            .into_vec()
-            .map_err(|_| FileTargetError::Ticket("it has characters that no ticket has"))?;
-        let (&version, rest) = bytes.split_first().ok_or(FileTargetError::Ticket("it is empty"))?;
-        if version != TICKET_VERSION {
-            return Err(FileTargetError::TicketVersion(version));
-        }
-        let (hash, rest) = rest.split_first_chunk::<32>().ok_or(SHORT)?;
+        let bytes = ticket::read(body, TICKET_VERSION)?;
+        let (hash, rest) = bytes.split_first_chunk::<32>().ok_or(SHORT)?;
         let (&kind, rest) = rest.split_first().ok_or(SHORT)?;
         let kind = match kind {
             1 => FileKind::File,
             2 => FileKind::Folder,
-            _ => return Err(FileTargetError::Ticket("it is for something that is neither a file nor a folder")),
+            _ => return Err(damaged("it is for something that is neither a file nor a folder")),
         };
         let (size, rest) = rest.split_first_chunk::<8>().ok_or(SHORT)?;
         let size_bytes = u64::from_be_bytes(*size);
         if size_bytes > MAX_SIZE_BYTES {
-            return Err(FileTargetError::Ticket("it is for a file larger than 16 TiB"));
+            return Err(damaged("it is for a file larger than 16 TiB"));
         }
         let (key, rest) = rest.split_first_chunk::<32>().ok_or(SHORT)?;
         let (peer, rest) = rest.split_first_chunk::<32>().ok_or(SHORT)?;
         let (&length, rest) = rest.split_first().ok_or(SHORT)?;
-        let (name, mut rest) = rest.split_at_checked(length.into()).ok_or(SHORT)?;
-        let name = str::from_utf8(name).map_err(|_| FileTargetError::Ticket("its name is no text"))?;
-        let mut addresses = Vec::new();
-        while let Some((&length, tail)) = rest.split_first() {
-            let (address, tail) = tail.split_at_checked(length.into()).ok_or(SHORT)?;
-            rest = tail;
-            if addresses.len() == MAX_FILE_TICKET_ADDRESSES {
-                return Err(FileTargetError::Ticket("it has too many addresses"));
-            }
-            let address = Multiaddr::try_from(address.to_vec());
-            addresses.push(address.map_err(|_| FileTargetError::Ticket("one of its addresses is none"))?);
-        }
+        let (name, rest) = rest.split_at_checked(length.into()).ok_or(SHORT)?;
+        let name = str::from_utf8(name).map_err(|_| damaged("its name is no text"))?;
         Ok(Self {
             hash: FileHash(*hash),
             kind,
             size_bytes,
             key: CopyKey(*key),
             peer: PeerId::from_public_key(*peer),
-            name: crate::text::clean_line(name, MAX_FILE_NAME_BYTES),
-            addresses,
+            name: clean_line(name, MAX_FILE_NAME_BYTES),
+            addresses: ticket::read_addresses(rest, MAX_FILE_TICKET_ADDRESSES)?,
         })
     }
 }
@@ -239,10 +162,6 @@ impl FromStr for FileTarget {
         }
         text.parse().map(Self::Hash).map_err(|_| FileTargetError::Unknown(shorten(text)))
     }
-}
-
-fn shorten(text: &str) -> String {
-    text.chars().take(60).collect()
 }
 
 /// Who gets the content on asking.
@@ -551,10 +470,8 @@ mod tests {
     #[test]
     fn a_ticket_that_claims_too_much_is_refused() {
         let huge = FileTicket { size_bytes: MAX_SIZE_BYTES + 1, ..ticket() };
-        assert_eq!(
-            huge.to_string().parse::<FileTicket>(),
-            Err(FileTargetError::Ticket("it is for a file larger than 16 TiB"))
-        );
+        let refused = TicketError::Damaged("it is for a file larger than 16 TiB").into();
+        assert_eq!(huge.to_string().parse::<FileTicket>(), Err(refused));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex::hex_id;
+
 /// Multihash prefix of an Ed25519 peer id (libp2p specs, peer-ids: identity multihash of the protobuf public key).
 const PEER_ID_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
@@ -84,62 +86,15 @@ impl<'de> Deserialize<'de> for PeerId {
     }
 }
 
-/// One call, the same 16 bytes on both machines; chosen at random by the caller.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId([u8; 16]);
+hex_id! {
+    /// One call, the same 16 bytes on both machines; chosen at random by the caller.
+    CallId, 16, ParseCallIdError
+}
 
 /// Why a text or byte string is not a call id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a call id: expected 32 hexadecimal digits")]
 pub struct ParseCallIdError;
-
-impl CallId {
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    pub fn from_slice(bytes: &[u8]) -> Result<Self, ParseCallIdError> {
-        Ok(Self(bytes.try_into().map_err(|_| ParseCallIdError)?))
-    }
-
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for CallId {
-    type Err = ParseCallIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseCallIdError> {
-        if text.len() != 32 || !text.is_ascii() {
-            return Err(ParseCallIdError);
-        }
-        let mut bytes = [0; 16];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digit = |c: u8| char::from(c).to_digit(16).ok_or(ParseCallIdError);
-            *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).map_err(|_| ParseCallIdError)?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl Serialize for CallId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 #[cfg(test)]
 mod tests {

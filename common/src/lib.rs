@@ -11,6 +11,7 @@ pub mod convert;
 pub mod diagnostics;
 pub mod failure;
 pub mod file;
+mod hex;
 pub mod ids;
 pub mod log;
 pub mod media;
@@ -21,6 +22,7 @@ pub mod slot;
 pub mod target;
 pub mod testsource;
 pub mod text;
+pub mod ticket;
 
 /// Generated from `schema/*.capnp`; see `schema/README.md`.
 #[allow(clippy::all, clippy::unwrap_used, clippy::unimplemented, unused_qualifications, missing_docs)]

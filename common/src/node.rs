@@ -46,6 +46,27 @@ pub struct PeerInfo {
     pub last_seen_unix_ms: i64,
 }
 
+impl PeerInfo {
+    /// One of which nothing else is known.
+    pub fn new(peer_id: PeerId, status: PeerStatus) -> Self {
+        Self {
+            peer_id,
+            name: String::new(),
+            connected: status == PeerStatus::Connected,
+            status,
+            path: None,
+            addresses: Vec::new(),
+            rtt_ms: None,
+            jitter_ms: None,
+            loss: None,
+            agent: String::new(),
+            connected_since_unix_ms: 0,
+            services: Vec::new(),
+            last_seen_unix_ms: 0,
+        }
+    }
+}
+
 /// Who a node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use multiaddr::Multiaddr;
 
 use crate::ids::PeerId;
+use crate::text::shorten;
+use crate::ticket::{self, TicketError};
 
 /// The node's port when an address comes without one.
 pub const NODE_PORT: u16 = 9999;
@@ -45,24 +47,15 @@ pub enum TargetError {
     Empty,
     #[error("{0:?} is no ticket, peer id, multiaddr or IP address")]
     Unknown(String),
-    #[error("this ticket is damaged: {0}")]
-    Ticket(&'static str),
-    #[error("this ticket has version {0}, which this version of Kith does not know")]
-    TicketVersion(u8),
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
 }
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![TICKET_VERSION];
-        bytes.extend_from_slice(self.peer.public_key());
-        for address in self.addresses.iter().take(MAX_TICKET_ADDRESSES) {
-            let address = address.to_vec();
-            // Longer than any address that this node makes; a ticket without it still works.
-            let Ok(length) = u8::try_from(address.len()) else { continue };
-            bytes.push(length);
-            bytes.extend_from_slice(&address);
-        }
-        write!(f, "{SCHEME}{}", bs58::encode(bytes).into_string())
+        let bytes = [&[TICKET_VERSION][..], self.peer.public_key()].concat();
+        let addresses = &self.addresses[..self.addresses.len().min(MAX_TICKET_ADDRESSES)];
+        f.write_str(&ticket::write(SCHEME, bytes, addresses))
     }
 }
 
@@ -71,32 +64,11 @@ impl FromStr for Ticket {
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let body = text.strip_prefix(SCHEME).ok_or_else(|| TargetError::Unknown(shorten(text)))?;
-        if body.len() > MAX_TARGET_CHARS {
-            return Err(TargetError::Ticket("it is too long"));
-        }
-        let bytes =
-            bs58::decode(body).into_vec().map_err(|_| TargetError::Ticket("it has characters that no ticket has"))?;
-        let (&version, rest) = bytes.split_first().ok_or(TargetError::Ticket("it is empty"))?;
-        if version != TICKET_VERSION {
-            return Err(TargetError::TicketVersion(version));
-        }
-        let (key, mut rest) = rest.split_first_chunk::<32>().ok_or(TargetError::Ticket("it is cut short"))?;
-        let mut addresses = Vec::new();
-        while let Some((&length, tail)) = rest.split_first() {
-            let (address, tail) = tail.split_at_checked(length.into()).ok_or(TargetError::Ticket("it is cut short"))?;
-            rest = tail;
-            if addresses.len() == MAX_TICKET_ADDRESSES {
-                return Err(TargetError::Ticket("it has too many addresses"));
-            }
-            let address = Multiaddr::try_from(address.to_vec());
-            addresses.push(address.map_err(|_| TargetError::Ticket("one of its addresses is none"))?);
-        }
+        let bytes = ticket::read(body, TICKET_VERSION)?;
+        let (key, rest) = bytes.split_first_chunk().ok_or(ticket::SHORT)?;
+        let addresses = ticket::read_addresses(rest, MAX_TICKET_ADDRESSES)?;
         Ok(Self { peer: PeerId::from_public_key(*key), addresses })
     }
-}
-
-fn shorten(text: &str) -> String {
-    text.chars().take(60).collect()
 }
 
 impl FromStr for Target {

@@ -41,6 +41,11 @@ pub fn clean_line(text: &str, max_chars: usize) -> String {
     clean.trim().chars().take(max_chars).collect::<String>().trim_end().to_owned()
 }
 
+/// The beginning of what somebody typed, for an error that repeats it.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

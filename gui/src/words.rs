@@ -94,19 +94,6 @@ pub fn stage(stage: Stage) -> &'static str {
     }
 }
 
-/// The stages of the timeline, in order.
-pub const STAGES: [Stage; 9] = [
-    Stage::Resolve,
-    Stage::Dial,
-    Stage::Signal,
-    Stage::Ring,
-    Stage::Accept,
-    Stage::Path,
-    Stage::FirstPacket,
-    Stage::FirstFrame,
-    Stage::Active,
-];
-
 /// How a call ended: a heading, a sentence, and what to try (empty when there is nothing).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
@@ -171,20 +158,9 @@ pub fn sentence_of(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const REASONS: [EndReason; 8] = [
-        EndReason::Local,
-        EndReason::Remote,
-        EndReason::Declined,
-        EndReason::Busy,
-        EndReason::Blocked,
-        EndReason::Unreachable,
-        EndReason::Timeout,
-        EndReason::Failed,
-    ];
-
     #[test]
     fn every_end_is_told_in_sentences() {
-        for reason in REASONS {
+        for reason in EndReason::ALL {
             for talked in [Talked::Yes, Talked::No] {
                 let told = ending(&Ending::by(reason), "Ada", talked);
                 assert!(told.sentence.ends_with('.') && told.sentence.contains(' '), "{told:?}");

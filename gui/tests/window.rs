@@ -10,6 +10,9 @@ mod node;
 #[path = "window/recent.rs"]
 mod recent;
 
+use std::time::Instant;
+
+use iced::{Event as Happening, Point};
 use iced_test::{Error, Simulator};
 use kith::app::{App, Message, Parts, Screen};
 use kith::capture::{Hardware, Notice};
@@ -29,6 +32,8 @@ struct Window {
     app: App,
     commands: mpsc::Receiver<Command>,
     notices: mpsc::Receiver<Notice>,
+    /// Where the mouse is, if it is over the window.
+    mouse: Option<Point>,
 }
 
 impl Window {
@@ -38,7 +43,7 @@ impl Window {
         let (hardware, memory) = (Hardware::None, Memory::none());
         let parts = Parts { commander, hardware, memory, notifier: Notifier::default(), choices: None };
         let (app, notices, _bell) = App::new(parts);
-        let mut window = Self { app, commands, notices };
+        let mut window = Self { app, commands, notices, mouse: None };
         window.hear(Event::Connected { identity: mock::identity(), status: mock::status() });
         window.hear(Event::Peers(mock::peers()));
         window
@@ -81,6 +86,30 @@ impl Window {
     /// Everything that was asked of the daemon since the last time.
     fn asked(&mut self) -> Vec<Command> {
         std::iter::from_fn(|| self.commands.try_recv().ok()).collect()
+    }
+
+    fn happens<const N: usize>(&mut self, events: [Happening; N]) {
+        let mut ui = self.simulator();
+        if let Some(mouse) = self.mouse {
+            ui.point_at(mouse);
+        }
+        let _ = ui.simulate(events);
+        let messages: Vec<_> = ui.into_messages().collect();
+        messages.into_iter().for_each(|message| drop(self.app.update(message)));
+    }
+
+    /// Lets the daemon answer everything that was asked, and the window look at what came, as it does before it draws.
+    fn settle(&mut self, mut answer: impl FnMut(Command) -> Vec<Event>) {
+        for round in 0..60 {
+            let asked = self.asked();
+            let rests = asked.is_empty() && round > 0;
+            asked.into_iter().flat_map(&mut answer).for_each(|event| self.hear(event));
+            self.happens([Happening::Window(iced::window::Event::RedrawRequested(Instant::now()))]);
+            if rests {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
     }
 
     fn in_call(kind: CallKind) -> (Self, CallInfo) {

@@ -282,13 +282,7 @@ async fn watch(client: &Client, output: &Output) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
     let mut known = BTreeMap::new();
     loop {
-        let people = tokio::select! {
-            report = feed.next() => match report {
-                Some(people) => people?,
-                None => return Ok(()),
-            },
-            () = interrupt.asked() => return Ok(()),
-        };
+        let Some(people) = interrupt.or_next(&mut feed).await? else { return Ok(()) };
         let changes = changes(&mut known, &people);
         let shown = if output.is_live() {
             output.redraw("\x1b[H\x1b[2J");
@@ -327,20 +321,12 @@ mod tests {
 
     fn contact(number: u8, name: &str) -> Contact {
         Contact {
-            peer_id: PeerId::from_public_key([number; 32]),
-            name: name.into(),
-            own_name: String::new(),
-            note: String::new(),
-            colour: 0,
             presence: Presence::Online,
             last_seen_unix_ms: 1000,
-            calls: Trust::Ask,
-            files: Trust::Ask,
             relay: Trust::Never,
-            verified: false,
-            blocked: false,
             added_unix_ms: 1000,
             mutual: true,
+            ..Contact::new(PeerId::from_public_key([number; 32]), name)
         }
     }
 

@@ -193,13 +193,7 @@ async fn links(client: &Client, output: &Output) -> Result<(), Stop> {
     let mut feed = client.watch_links().await?;
     let mut interrupt = Interrupt::new()?;
     loop {
-        let samples = tokio::select! {
-            second = feed.next() => match second {
-                Some(samples) => samples?,
-                None => return Ok(()),
-            },
-            () = interrupt.asked() => return Ok(()),
-        };
+        let Some(samples) = interrupt.or_next(&mut feed).await? else { return Ok(()) };
         output.redraw("\x1b[H\x1b[2J");
         if show(&samples, output) == Err(ReaderGone) {
             return Ok(());

@@ -17,13 +17,7 @@ pub async fn run(client: &Client, arguments: IpArguments, output: &Output) -> Re
     let mut feed = client.watch_network().await?;
     let mut interrupt = Interrupt::new()?;
     loop {
-        let state = tokio::select! {
-            report = feed.next() => match report {
-                Some(state) => state?,
-                None => return Ok(()),
-            },
-            () = interrupt.asked() => return Ok(()),
-        };
+        let Some(state) = interrupt.or_next(&mut feed).await? else { return Ok(()) };
         output.redraw("\x1b[H\x1b[2J");
         if show(&state, output) == Err(ReaderGone) {
             return Ok(());

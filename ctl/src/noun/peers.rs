@@ -204,19 +204,11 @@ mod tests {
 
     fn peer(number: u8, name: &str) -> PeerInfo {
         PeerInfo {
-            peer_id: PeerId::from_public_key([number; 32]),
             name: name.into(),
-            connected: true,
-            status: PeerStatus::Connected,
             path: Some(Path::Lan),
             addresses: vec![format!("/ip4/192.0.2.{number}/udp/9999/quic-v1")],
             rtt_ms: Some(1.5),
-            jitter_ms: None,
-            loss: None,
-            agent: String::new(),
-            connected_since_unix_ms: 0,
-            services: Vec::new(),
-            last_seen_unix_ms: 0,
+            ..PeerInfo::new(PeerId::from_public_key([number; 32]), PeerStatus::Connected)
         }
     }
 

@@ -92,13 +92,7 @@ async fn watch(client: &Client, output: &Output) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
     let mut known = BTreeMap::new();
     loop {
-        let services = tokio::select! {
-            report = feed.next() => match report {
-                Some(services) => services?,
-                None => return Ok(()),
-            },
-            () = interrupt.asked() => return Ok(()),
-        };
+        let Some(services) = interrupt.or_next(&mut feed).await? else { return Ok(()) };
         let changes = changes(&mut known, &services);
         let shown = if output.is_live() {
             output.redraw("\x1b[H\x1b[2J");

@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM: asks to end cleanly, never ends the process by itself.
 
+use kith_common::client::Feed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::stop::Stop;
@@ -20,6 +21,14 @@ impl Interrupt {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// The next report; `None`: there are no more, or somebody has asked to end.
+    pub async fn or_next<T>(&mut self, feed: &mut Feed<T>) -> Result<Option<T>, Stop> {
+        tokio::select! {
+            report = feed.next() => Ok(report.transpose()?),
+            () = self.asked() => Ok(None),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use kith_common::target::Target;
 use kith_content::{Provide as _, Served};
-use kithd::files::rehearsal::{Trick, impostor};
+use kithd::files::rehearsal::{Trick, cheat};
 use kithd::net::rehearsal::one_of_many;
 use kithd::net::{Carrier, Net};
 use tokio::fs::File;
@@ -47,11 +47,14 @@ async fn lie_about(file: &Path, folder: &Path) -> Result<()> {
     let outboard = kith_content::outboard_path(folder, added.hash);
     let served = Served::open(file, Some(&outboard), added.hash, None)?;
     let (node, mut incoming) = Net::start(one_of_many(Carrier::Sockets)).await?;
-    let streams = incoming.files.take().context("streams for files")?;
+    let mut streams = incoming.files.take().context("streams for files")?;
     let (peer, ticket) = (node.peer_id(), node.identity().borrow().ticket.clone());
     println!("{}", serde_json::json!({ "peer_id": peer, "ticket": ticket }));
     let from = served.size() / TRUE_PART;
-    impostor(streams, Arc::new(served), Trick::Lie { from }).await;
+    let served = Arc::new(served);
+    while let Some(stream) = streams.recv().await {
+        tokio::spawn(cheat(stream.stream, Arc::clone(&served), Trick::Lie { from }));
+    }
     Ok(())
 }
 

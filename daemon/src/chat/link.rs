@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_store::Place;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::wire::{self, Frame, MAX_FRAME_BYTES, WireError};
+use super::wire::{self, Frame, MAX_FRAME_BYTES};
 use crate::net::Stream;
+use crate::net::frames::{self, FrameError};
 
 /// Frames that wait to be written: a window of entries, and as many answers. A peer that does not read them is gone.
 const OUT_QUEUE: usize = 2 * kith_core::chat::WINDOW_ENTRIES + 64;
@@ -22,21 +23,6 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(20);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames that are ready go to the stream together, up to about so many bytes.
 const WRITE_BYTES: usize = 64 * 1024;
-
-/// Why a stream is not read any further.
-#[derive(Debug, thiserror::Error)]
-enum LinkError {
-    #[error("the stream has ended: {0}")]
-    Stream(#[from] std::io::Error),
-    #[error(transparent)]
-    Frame(#[from] WireError),
-    #[error("a frame of {0} bytes was announced, more than the {MAX_FRAME_BYTES} allowed")]
-    TooLong(usize),
-    #[error("the peer took too long over a frame")]
-    Slow(#[from] tokio::time::error::Elapsed),
-    #[error("nobody reads any more")]
-    Over,
-}
 
 /// Own entries that have been written to the stream: the last number of each place.
 pub(super) type Written = BTreeMap<Place, u64>;
@@ -88,8 +74,10 @@ pub(super) async fn serve<T, F: Future<Output = T>>(stream: Stream, session: imp
     let notes = Arc::clone(&written);
     let carrying = async {
         let reading = async move {
-            let error = read(reader, inbox).await;
-            tracing::debug!("chat stream: {error}");
+            match read(reader, inbox).await {
+                Ok(()) => tracing::debug!("chat stream: nobody listens any more"),
+                Err(error) => tracing::debug!("chat stream: {error}"),
+            }
         };
         tokio::join!(reading, write(writer, outbox, &notes, tell));
     };
@@ -106,33 +94,17 @@ pub(super) async fn serve<T, F: Future<Output = T>>(stream: Stream, session: imp
     }
 }
 
-async fn read(mut reader: ReadHalf<Stream>, inbox: mpsc::Sender<Frame>) -> LinkError {
+async fn read(mut reader: ReadHalf<Stream>, inbox: mpsc::Sender<Frame>) -> Result<(), FrameError> {
     loop {
-        let frame = match next(&mut reader).await {
-            Ok(frame) => frame,
-            Err(error) => return error,
-        };
-        if inbox.send(frame).await.is_err() {
+        // A stream may be silent for days; whether it should have begun is for the session to say.
+        let bytes = frames::read(&mut reader, MAX_FRAME_BYTES, FRAME_TIMEOUT).await?;
+        if inbox.send(wire::decode(&bytes)?).await.is_err() {
             // Reads on until the peer closes: what it has sent must not turn the last words to it into a reset.
             let mut rest = [0; 4096];
             while matches!(reader.read(&mut rest).await, Ok(1..)) {}
-            return LinkError::Over;
+            return Ok(());
         }
     }
-}
-
-async fn next(reader: &mut ReadHalf<Stream>) -> Result<Frame, LinkError> {
-    // A stream may be silent for days; whether it should have begun is for the session to say.
-    let mut length = [0; 4];
-    reader.read_exact(&mut length[..1]).await?;
-    timeout(FRAME_TIMEOUT, reader.read_exact(&mut length[1..])).await??;
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    if length > MAX_FRAME_BYTES {
-        return Err(LinkError::TooLong(length));
-    }
-    let mut bytes = vec![0; length];
-    timeout(FRAME_TIMEOUT, reader.read_exact(&mut bytes)).await??;
-    Ok(wire::decode(&bytes)?)
 }
 
 async fn write(
@@ -149,11 +121,7 @@ async fn write(
             bytes.extend(more.bytes);
             entries.extend(more.entry);
         }
-        let writing = async {
-            writer.write_all(&bytes).await?;
-            writer.flush().await
-        };
-        if !matches!(timeout(FRAME_TIMEOUT, writing).await, Ok(Ok(()))) {
+        if frames::write(&mut writer, &bytes, FRAME_TIMEOUT).await.is_err() {
             return;
         }
         if !entries.is_empty() {
@@ -161,5 +129,5 @@ async fn write(
             tell.send_replace(());
         }
     }
-    let _ = timeout(CLOSE_TIMEOUT, writer.shutdown()).await;
+    let _ = frames::finish(&mut writer, &[], CLOSE_TIMEOUT).await;
 }

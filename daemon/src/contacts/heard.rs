@@ -3,11 +3,12 @@
 use kith_common::clock::unix_ms;
 use kith_common::contact::{ContactRequest, MAX_NAME_CHARS};
 use kith_common::ids::PeerId;
+use kith_common::text::clean_line;
 
 use super::ports::Network;
 use super::strangers::{Knock, MAX_REQUESTS};
 use super::task::{Event, Task, now};
-use super::wire::{Request, tidy};
+use super::wire::Request;
 
 /// What became of a stranger's request.
 enum Kept {
@@ -118,7 +119,7 @@ impl<N: Network> Task<N> {
         if asked || self.contacts.contains_key(&peer) {
             return;
         }
-        let name = tidy(&self.own_name(peer), MAX_NAME_CHARS);
+        let name = clean_line(&self.own_name(peer), MAX_NAME_CHARS);
         // The caller has heard what there is to hear, whether there was room or not.
         let _ = self.handle_stranger(peer, Request { name, text: knock.text().to_owned(), again: false }).await;
     }

@@ -11,10 +11,11 @@ use tokio::time::{sleep, timeout};
 
 use super::ports::Network;
 use super::task::Event;
-use super::wire::{self, Message, Request, WireError};
+use super::wire::{self, MAX_BYTES, Message, Request};
 use crate::net::Stream;
+use crate::net::frames::{self, FrameError};
 
-/// A message of one packet is written, and the first one read, within this, or the peer is stuck.
+/// A message of one packet is written, the first one read, and one that has begun ended within this, or the peer is stuck.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The peer writes a request to its disk before it answers.
 const HEARD_WITHIN: Duration = Duration::from_secs(20);
@@ -29,15 +30,17 @@ enum LinkError {
     #[error(transparent)]
     Open(#[from] Failure),
     #[error(transparent)]
-    Wire(#[from] WireError),
-    #[error("the peer took too long")]
-    Slow(#[from] tokio::time::error::Elapsed),
+    Frame(#[from] FrameError),
     #[error("the request was not taken")]
     NotTaken,
     #[error("the peer has closed it")]
     Closed,
     #[error("the contacts have ended")]
     Over,
+}
+
+async fn say(stream: &mut Stream, message: &Message) -> Result<(), FrameError> {
+    frames::write(stream, &wire::encode(message), MESSAGE_TIMEOUT).await
 }
 
 /// Says the request, reports the answer, and from then on says presence whenever there is one to say.
@@ -63,17 +66,16 @@ async fn speaking<N: Network>(
     events: &mpsc::Sender<Event>,
 ) -> Result<std::convert::Infallible, LinkError> {
     let mut stream = net.open_contact(peer).await?;
-    timeout(MESSAGE_TIMEOUT, wire::send(&mut stream, &Message::Request(request))).await??;
-    let Message::Heard(contact) = timeout(HEARD_WITHIN, wire::receive(&mut stream)).await?? else {
-        return Err(LinkError::NotTaken);
-    };
+    say(&mut stream, &Message::Request(request)).await?;
+    let heard = frames::read_soon(&mut stream, MAX_BYTES, HEARD_WITHIN).await?;
+    let Message::Heard(contact) = wire::decode(&heard)? else { return Err(LinkError::NotTaken) };
     events.send(Event::Heard { peer, link, contact }).await.map_err(|_| LinkError::Over)?;
     let mut said = None;
     let mut end = [0];
     loop {
         let now = *presence.borrow_and_update();
         if let Some(now) = now.filter(|_| said != now) {
-            timeout(MESSAGE_TIMEOUT, wire::send(&mut stream, &Message::Presence(now))).await??;
+            say(&mut stream, &Message::Presence(now)).await?;
         }
         said = now;
         tokio::select! {
@@ -88,7 +90,7 @@ async fn speaking<N: Network>(
 pub(super) async fn take_leave<N: Network>(net: N, peer: PeerId, events: mpsc::Sender<Event>) {
     let leaving = async {
         let mut stream = net.open_contact(peer).await?;
-        timeout(MESSAGE_TIMEOUT, wire::send(&mut stream, &Message::Removed)).await??;
+        say(&mut stream, &Message::Removed).await?;
         // The peer closing its side shows that it has read it.
         let mut end = [0];
         let _ = timeout(FAREWELL, stream.read(&mut end)).await;
@@ -113,15 +115,15 @@ async fn listening(
 ) -> Result<std::convert::Infallible, LinkError> {
     let over = |_| LinkError::Over;
     // A stream on which nothing is said at first was opened for nothing.
-    let mut message = timeout(MESSAGE_TIMEOUT, wire::receive(&mut stream)).await??;
+    let mut bytes = frames::read_soon(&mut stream, MAX_BYTES, MESSAGE_TIMEOUT).await?;
     loop {
-        match message {
+        match wire::decode(&bytes)? {
             Message::Request(request) => {
                 let (answer, heard) = oneshot::channel();
                 events.send(Event::Request { peer, request, answer }).await.map_err(|_| LinkError::Over)?;
                 // Not answered: there is no room for it now. The peer asks again later.
                 let contact = heard.await.map_err(|_| LinkError::NotTaken)?;
-                timeout(MESSAGE_TIMEOUT, wire::send(&mut stream, &Message::Heard(contact))).await??;
+                say(&mut stream, &Message::Heard(contact)).await?;
             }
             Message::Presence(presence) => events.send(Event::Presence { peer, presence }).await.map_err(over)?,
             Message::Removed => {
@@ -131,6 +133,6 @@ async fn listening(
             Message::Heard(_) | Message::Unknown => {}
         }
         sleep(MESSAGE_PAUSE).await;
-        message = wire::receive(&mut stream).await?;
+        bytes = frames::read(&mut stream, MAX_BYTES, MESSAGE_TIMEOUT).await?;
     }
 }

@@ -92,21 +92,8 @@ mod tests {
     use super::*;
 
     fn peer(number: u8) -> PeerInfo {
-        PeerInfo {
-            peer_id: PeerId::from_public_key([number; 32]),
-            name: String::new(),
-            connected: true,
-            status: PeerStatus::Connected,
-            path: Some(Path::Lan),
-            addresses: Vec::new(),
-            rtt_ms: Some(2.0),
-            jitter_ms: None,
-            loss: Some(0.5),
-            agent: String::new(),
-            connected_since_unix_ms: 0,
-            services: Vec::new(),
-            last_seen_unix_ms: 0,
-        }
+        let connected = PeerInfo::new(PeerId::from_public_key([number; 32]), PeerStatus::Connected);
+        PeerInfo { path: Some(Path::Lan), rtt_ms: Some(2.0), loss: Some(0.5), ..connected }
     }
 
     fn second(at: i64, total: u64, peers: &[PeerInfo]) -> Second<'_> {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use kith_content::Provide;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
 
 use super::pipe;
 use super::wire::{self, Answer, Data, Frame, Get, Status};
-use crate::net::{FilesStream, Stream};
+use crate::net::Stream;
 
 /// What a false provider does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +28,8 @@ pub enum Trick {
     Unasked,
 }
 
-/// Says to everybody who asks that it has the content, and does not keep to the rules. Returns when nobody opens streams any more.
-pub async fn impostor(mut incoming: mpsc::Receiver<FilesStream>, served: Arc<dyn Provide>, trick: Trick) {
-    while let Some(stream) = incoming.recv().await {
-        tokio::spawn(cheat(stream.stream, Arc::clone(&served), trick));
-    }
-}
-
-async fn cheat(mut stream: Stream, served: Arc<dyn Provide>, trick: Trick) {
+/// Says on a stream that it has whatever it is asked for, and does not keep to the rules, until the stream ends.
+pub async fn cheat(mut stream: Stream, served: Arc<impl Provide>, trick: Trick) {
     while let Ok(frame) = pipe::read(&mut stream).await {
         let answer = match frame {
             Frame::Have(questions) => {
@@ -58,7 +51,7 @@ async fn cheat(mut stream: Stream, served: Arc<dyn Provide>, trick: Trick) {
     }
 }
 
-fn answer(get: &Get, served: &dyn Provide, trick: Trick) -> Vec<u8> {
+fn answer(get: &Get, served: &impl Provide, trick: Trick) -> Vec<u8> {
     let mut body = Vec::new();
     let range = get.start..(get.start + get.length).min(served.size());
     if range.is_empty() || served.encode(range, &mut body).is_err() {

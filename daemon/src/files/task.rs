@@ -449,9 +449,16 @@ impl<N: Network> Task<N> {
     async fn share_changed(&mut self, hash: FileHash) {
         self.dirty = true;
         self.revision += 1;
-        match self.context.db.read(move |store| Ok((store.count_shares()?, store.share(hash)?))).await {
-            Ok((shares, share)) => {
+        let looking = self.context.db.read(move |store| {
+            let unwanted = !store.unwanted_copies()?.is_empty();
+            Ok((store.count_shares()?, store.share(hash)?, unwanted))
+        });
+        match looking.await {
+            Ok((shares, share, unwanted)) => {
                 self.shares = shares;
+                // What is for nobody in particular is no reason to visit anybody.
+                let concerns = |share: &ShareRow| !share.peers.is_empty() || !share.copies.is_empty();
+                let visits = unwanted || share.as_ref().is_some_and(concerns);
                 let public =
                     |share: &ShareRow| share.scope == ShareScope::Anyone && share.state == ShareState::Available;
                 if share.is_some_and(|share| public(&share)) {
@@ -459,10 +466,12 @@ impl<N: Network> Task<N> {
                 } else {
                     self.stop_providing(hash).await;
                 }
+                if visits {
+                    self.look_whom_to_visit().await;
+                }
             }
             Err(failure) => tracing::warn!(%failure, "could not look up what is shared"),
         }
-        self.look_whom_to_visit().await;
     }
 
     async fn look_whom_to_visit(&mut self) {

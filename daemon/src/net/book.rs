@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use kith_common::clock::unix_ms;
 use kith_common::ids::PeerId as KithId;
+use kith_common::text::clean_line;
 use libp2p::{Multiaddr, PeerId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -284,7 +285,7 @@ impl From<Line> for Entry {
     fn from(line: Line) -> Self {
         let readable = line.addresses.into_iter().filter(|(text, _)| text.len() <= MAX_ADDRESS_CHARS);
         let mut entry = Self {
-            name: super::hello::tidy(&line.name, super::hello::MAX_NAME_CHARS),
+            name: clean_line(&line.name, super::hello::MAX_NAME_CHARS),
             asked: line.asked,
             last_seen_unix_ms: line.last_seen_unix_ms.min(unix_ms()),
             addresses: readable.filter_map(|(text, at)| Some((text.parse().ok()?, at))).collect(),

@@ -4,17 +4,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use capnp::message::{Builder, ReaderOptions};
-use capnp::serialize;
+use capnp::message::Builder;
 use kith_common::node::MediaPorts;
+use kith_common::text::clean_line;
 use kith_common::wire_capnp::hello as schema;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::frames::{self, FrameError};
 
 const VERSION: u16 = 1;
 /// A hello is a few hundred bytes; a longer one is none.
-const MAX_BYTES: u32 = 4096;
+const MAX_BYTES: usize = 4096;
 pub(super) const MAX_NAME_CHARS: usize = 64;
-const MAX_AGENT_CHARS: usize = 64;
+pub(super) const MAX_AGENT_CHARS: usize = 64;
 /// Kith has six services; there is room for more.
 const MAX_SERVICES: u32 = 16;
 const MAX_SERVICE_CHARS: usize = 32;
@@ -48,52 +50,19 @@ pub(super) struct Hello {
     pub order: Order,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum HelloError {
-    #[error("it announces {0} bytes")]
-    TooLong(u32),
-    #[error("it took too long")]
-    TimedOut,
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    #[error(transparent)]
-    Malformed(#[from] capnp::Error),
+pub(super) async fn send(mut to: impl AsyncWrite + Unpin, hello: &Hello) -> Result<(), FrameError> {
+    frames::finish(&mut to, &encode(hello), TIMEOUT).await
 }
 
-/// What people may see of a text that a stranger wrote: one line, no control characters, not too long.
-pub(super) fn tidy(text: &str, max_chars: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(max_chars).collect::<String>().trim().to_owned()
-}
-
-pub(super) async fn send(mut to: impl AsyncWrite + Unpin, hello: &Hello) -> Result<(), HelloError> {
-    let body = encode(hello);
-    let length = u32::try_from(body.len()).expect("a hello has a few hundred bytes");
-    let write = async {
-        to.write_all(&length.to_be_bytes()).await?;
-        to.write_all(&body).await?;
-        to.shutdown().await
-    };
-    Ok(tokio::time::timeout(TIMEOUT, write).await.map_err(|_| HelloError::TimedOut)??)
-}
-
-pub(super) async fn receive(mut from: impl AsyncRead + Unpin) -> Result<Hello, HelloError> {
-    let read = async {
-        let length = from.read_u32().await?;
-        if length > MAX_BYTES {
-            return Err(HelloError::TooLong(length));
-        }
-        let mut body = vec![0; length as usize];
-        from.read_exact(&mut body).await?;
-        Ok(decode(&body)?)
-    };
-    tokio::time::timeout(TIMEOUT, read).await.map_err(|_| HelloError::TimedOut)?
+pub(super) async fn receive(mut from: impl AsyncRead + Unpin) -> Result<Hello, FrameError> {
+    Ok(decode(&frames::read_soon(&mut from, MAX_BYTES, TIMEOUT).await?)?)
 }
 
 fn encode(hello: &Hello) -> Vec<u8> {
     let mut message = Builder::new_default();
     let mut root = message.init_root::<schema::Builder<'_>>();
     root.set_version(VERSION);
-    root.set_name(tidy(&hello.name, MAX_NAME_CHARS));
+    root.set_name(clean_line(&hello.name, MAX_NAME_CHARS));
     root.set_agent(&hello.agent);
     root.set_video_port(hello.media_ports.video);
     root.set_audio_port(hello.media_ports.audio);
@@ -107,19 +76,19 @@ fn encode(hello: &Hello) -> Vec<u8> {
     if let Some(observed) = hello.observed {
         root.set_observed_address(observed.to_string());
     }
-    serialize::write_message_to_words(&message)
+    frames::encode(&message)
 }
 
 fn decode(bytes: &[u8]) -> capnp::Result<Hello> {
-    // A copy: the bytes of a stream have no alignment.
-    let message = serialize::read_message(bytes, ReaderOptions::new())?;
+    let message = frames::open(bytes, MAX_BYTES)?;
     let root = message.get_root::<schema::Reader<'_>>()?;
     let services = root.get_services()?;
-    let named = services.iter().take(MAX_SERVICES as usize).map(|name| Ok(tidy(name?.to_str()?, MAX_SERVICE_CHARS)));
+    let named =
+        services.iter().take(MAX_SERVICES as usize).map(|name| Ok(clean_line(name?.to_str()?, MAX_SERVICE_CHARS)));
     Ok(Hello {
         services: named.collect::<capnp::Result<_>>()?,
-        name: tidy(root.get_name()?.to_str()?, MAX_NAME_CHARS),
-        agent: tidy(root.get_agent()?.to_str()?, MAX_AGENT_CHARS),
+        name: clean_line(root.get_name()?.to_str()?, MAX_NAME_CHARS),
+        agent: clean_line(root.get_agent()?.to_str()?, MAX_AGENT_CHARS),
         media_ports: MediaPorts { video: root.get_video_port(), audio: root.get_audio_port() },
         observed: root.get_observed_address()?.to_str()?.parse().ok(),
         order: Order { instance: root.get_instance(), sequence: root.get_sequence() },
@@ -157,25 +126,15 @@ mod tests {
         assert_eq!(receive(bytes.as_slice()).await.expect("well formed"), hello());
     }
 
-    #[tokio::test]
-    async fn nonsense_is_refused_at_every_length() {
-        let mut bytes = Vec::new();
-        send(&mut bytes, &hello()).await.expect("a vector takes everything");
-        for length in 0..bytes.len() {
-            assert!(receive(&bytes[..length]).await.is_err(), "{length}");
-        }
-        assert!(matches!(receive([0xff; 64].as_slice()).await, Err(HelloError::TooLong(u32::MAX))));
-        for seed in 0..=u8::MAX {
-            let mut noise = bytes.clone();
-            let at = 4 + usize::from(seed) % (noise.len() - 4);
-            noise[at] ^= seed;
-            let _ = receive(noise.as_slice()).await;
-        }
+    #[test]
+    fn a_damaged_hello_is_an_error_or_another_one_and_never_a_panic() {
+        frames::harm::is_withstood([encode(&hello())], decode);
     }
 
     #[test]
     fn names_of_strangers_are_made_presentable() {
-        assert_eq!(tidy("\u{1b}[31m Eve\n", 64), "[31m Eve");
-        assert_eq!(tidy(&"x".repeat(1000), 64).len(), 64);
+        let eve = Hello { name: "\u{1b}[31m Eve\n".to_owned(), agent: "x".repeat(1000), ..hello() };
+        let heard = decode(frames::harm::message(&encode(&eve))).expect("well formed");
+        assert_eq!((heard.name.as_str(), heard.agent.len()), ("[31m Eve", MAX_AGENT_CHARS));
     }
 }

@@ -11,7 +11,10 @@ mod counted;
 mod dial;
 mod ended;
 mod events;
+#[cfg(test)]
+pub(crate) mod exchange;
 mod files;
+pub(crate) mod frames;
 mod gate;
 mod hello;
 mod holder;

@@ -9,6 +9,7 @@ use kith_common::clock::unix_ms;
 use kith_common::ids::PeerId as KithId;
 use kith_common::node::{Path, PeerInfo, PeerStatus};
 use kith_common::target::NODE_PORT;
+use kith_common::text::clean_line;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -216,7 +217,7 @@ impl Peer {
     }
 
     pub fn identified(&mut self, agent: &str, is_kith: bool, listens_on: Vec<Multiaddr>) {
-        self.agent = super::hello::tidy(agent, 64);
+        self.agent = clean_line(agent, super::hello::MAX_AGENT_CHARS);
         self.is_kith = Some(is_kith);
         self.listens_on = listens_on;
         self.listens_on.truncate(MAX_ADDRESSES);
@@ -251,19 +252,13 @@ impl Peer {
             }
         }
         let mut row = PeerInfo {
-            peer_id: peer,
             name: link.name,
-            connected: true,
-            status: PeerStatus::Connected,
             path: Some(link.path),
             addresses,
-            rtt_ms: None,
-            jitter_ms: None,
-            loss: None,
             agent: agent.clone(),
             connected_since_unix_ms: self.since_unix_ms,
             services: self.hello.as_ref().map(|hello| hello.services.clone()).unwrap_or_default(),
-            last_seen_unix_ms: 0,
+            ..PeerInfo::new(peer, PeerStatus::Connected)
         };
         self.put_figures(&mut row);
         Some(row)
@@ -371,6 +366,18 @@ mod tests {
         assert!(peer.admit(Protocol::Signal, now + Duration::from_secs(1)).is_some());
     }
 
+    /// Looks at a peer as soon as each of its connections is there.
+    fn after_each<T>(addresses: &[String], look: impl Fn(&Peer) -> T) -> Vec<T> {
+        let mut table = Table::new(Limits::default());
+        let id = PeerId::random();
+        let opening = addresses.iter().enumerate().map(|(number, address)| {
+            let address = address.parse().expect("a valid address");
+            table.opened(id, ConnectionId::new_unchecked(number), address, Instant::now());
+            look(table.get(&id).expect("just connected"))
+        });
+        opening.collect()
+    }
+
     #[test]
     fn files_go_by_tcp_and_by_no_relay_where_there_is_another_way() {
         let relay = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
@@ -379,16 +386,10 @@ mod tests {
             "/ip4/203.0.113.1/udp/9999/quic-v1".to_owned(),
             "/ip4/203.0.113.1/tcp/9999".to_owned(),
         ];
-        let mut table = Table::new(Limits::default());
-        let id = PeerId::random();
-        let mut chosen = Vec::new();
-        for (number, address) in addresses.iter().enumerate() {
-            let address = address.parse().expect("a valid address");
-            table.opened(id, ConnectionId::new_unchecked(number), address, Instant::now());
-            let peer = table.get(&id).expect("just connected");
+        let chosen = after_each(&addresses, |peer| {
             let best = peer.connection_for(Protocol::Files).expect("connected").id;
-            chosen.push((best, peer.path_of(best), peer.is_best_for(Protocol::Files)));
-        }
+            (best, peer.path_of(best), peer.is_best_for(Protocol::Files))
+        });
         let id = ConnectionId::new_unchecked;
         let (relayed, direct) = (Some(Path::Relayed), Some(Path::Direct));
         assert_eq!(chosen, [(id(0), relayed, false), (id(1), direct, false), (id(2), direct, true)]);
@@ -411,16 +412,10 @@ mod tests {
             format!("/ip4/203.0.113.2/udp/9999/quic-v1/p2p/{relay}/p2p-circuit"),
             "/ip4/203.0.113.1/tcp/9999".to_owned(),
         ];
-        let mut table = Table::new(Limits::default());
-        let id = PeerId::random();
-        let mut chosen = Vec::new();
-        for (number, address) in addresses.iter().enumerate() {
-            let address = address.parse().expect("a valid address");
-            table.opened(id, ConnectionId::new_unchecked(number), address, Instant::now());
-            let peer = table.get(&id).expect("just connected");
+        let chosen = after_each(&addresses, |peer| {
             let pick = |protocol| peer.connection_for(protocol).expect("connected").id;
-            chosen.push((pick(Protocol::Signal), pick(Protocol::Tunnel)));
-        }
+            (pick(Protocol::Signal), pick(Protocol::Tunnel))
+        });
         let id = ConnectionId::new_unchecked;
         assert_eq!(chosen, [(id(0), id(0)), (id(0), id(1)), (id(2), id(2))]);
     }

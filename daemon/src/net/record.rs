@@ -2,14 +2,14 @@
 //! (`AddressRecord` in wire.capnp). With them a peer id alone is enough to call a node that is in nobody's routing table,
 //! because it sits behind a router and has a relay's address only.
 
-use capnp::message::{Builder, ReaderOptions};
+use capnp::message::Builder;
 use capnp::serialize;
 use kith_common::ids::PeerId;
 use kith_common::wire_capnp::{address_record, address_record_body};
 use libp2p::Multiaddr;
 use libp2p::identity::ed25519;
 
-use super::SecretKey;
+use super::{SecretKey, frames};
 
 /// The longest record; one with all addresses has half of it.
 pub(super) const MAX_BYTES: usize = 4096;
@@ -22,9 +22,6 @@ const MAX_VALID_MS: i64 = 24 * 60 * 60 * 1000;
 const SKEW_MS: i64 = 10 * 60 * 1000;
 /// Keeps the signature from meaning anything else.
 const DOMAIN: &[u8] = b"kith-address-record-1:";
-/// Reading may visit each word of the longest record twice.
-const READ_LIMITS: ReaderOptions =
-    ReaderOptions { traversal_limit_in_words: Some(2 * MAX_BYTES / 8), nesting_limit: 8 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
@@ -87,14 +84,14 @@ impl Record {
         if bytes.len() > MAX_BYTES {
             return Err(RecordError::TooLong(bytes.len()));
         }
-        let message = serialize::read_message(bytes, READ_LIMITS)?;
+        let message = frames::open(bytes, MAX_BYTES)?;
         let root = message.get_root::<address_record::Reader<'_>>()?;
         let body = root.get_body()?;
         let key = ed25519::PublicKey::try_from_bytes(peer.public_key()).map_err(|_| RecordError::Forged)?;
         if !key.verify(&signed(body), root.get_signature()?) {
             return Err(RecordError::Forged);
         }
-        let message = serialize::read_message(body, READ_LIMITS)?;
+        let message = frames::open(body, MAX_BYTES)?;
         let root = message.get_root::<address_record_body::Reader<'_>>()?;
         let (issued, expires) = (root.get_issued_unix_ms(), root.get_expires_unix_ms());
         if expires <= now_unix_ms {

@@ -53,21 +53,8 @@ impl Task {
                 shown.push(text);
             }
         }
-        Some(PeerInfo {
-            peer_id: address::from_libp2p(id)?,
-            name,
-            connected: false,
-            status,
-            path: None,
-            addresses: shown,
-            rtt_ms: None,
-            jitter_ms: None,
-            loss: None,
-            agent: String::new(),
-            connected_since_unix_ms: 0,
-            services: Vec::new(),
-            last_seen_unix_ms,
-        })
+        let row = PeerInfo::new(address::from_libp2p(id)?, status);
+        Some(PeerInfo { name, addresses: shown, last_seen_unix_ms, ..row })
     }
 
     fn routing_table(&mut self) -> BTreeMap<PeerId, Vec<Multiaddr>> {

@@ -229,18 +229,8 @@ pub(super) fn target(connection: &Connection, text: capnp::text::Reader<'_>) -> 
 fn row(connection: &Connection, peer: PeerId) -> PeerInfo {
     let found = connection.daemon.net.peers().borrow().iter().find(|row| row.peer_id == peer).cloned();
     found.unwrap_or_else(|| PeerInfo {
-        peer_id: peer,
-        name: String::new(),
-        connected: true,
-        status: PeerStatus::Connected,
-        path: None,
-        addresses: Vec::new(),
-        rtt_ms: None,
-        jitter_ms: None,
-        loss: None,
-        agent: String::new(),
         connected_since_unix_ms: kith_common::clock::unix_ms(),
-        services: Vec::new(),
         last_seen_unix_ms: kith_common::clock::unix_ms(),
+        ..PeerInfo::new(peer, PeerStatus::Connected)
     })
 }

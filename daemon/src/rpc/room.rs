@@ -162,7 +162,7 @@ pub fn kept(kept: &[Kept]) -> &[Kept] {
 mod tests {
     use kith_common::call::Direction;
     use kith_common::chat::{ConversationId, MAX_PAGE, MAX_TEXT_BYTES, MessageId, MessageState};
-    use kith_common::contact::{MAX_NOTE_CHARS, Presence, Trust};
+    use kith_common::contact::MAX_NOTE_CHARS;
     use kith_common::convert::{
         write_conversations, write_files_state, write_kept, write_messages, write_people, write_shares,
     };
@@ -251,22 +251,8 @@ mod tests {
 
     #[test]
     fn notes_give_way_to_contacts() {
-        let contact = Contact {
-            peer_id: PeerId::from_public_key([1; 32]),
-            name: "Ada".into(),
-            own_name: "ada".into(),
-            note: "x".repeat(MAX_NOTE_CHARS),
-            colour: 0,
-            presence: Presence::Offline,
-            last_seen_unix_ms: 0,
-            calls: Trust::Ask,
-            files: Trust::Ask,
-            relay: Trust::Never,
-            verified: false,
-            blocked: false,
-            added_unix_ms: 0,
-            mutual: false,
-        };
+        let note = "x".repeat(MAX_NOTE_CHARS);
+        let contact = Contact { note, ..Contact::new(PeerId::from_public_key([1; 32]), "Ada") };
         let few = People { contacts: vec![contact.clone(); 100], ..People::default() };
         assert_eq!(*people(&few), few);
         let many = People { contacts: vec![contact; 2000], ..People::default() };

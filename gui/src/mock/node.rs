@@ -48,19 +48,10 @@ fn share(number: u8, base: f64, second: i64) -> f64 {
 pub fn peers_at(second: i64, blocked: &[PeerId]) -> Vec<PeerInfo> {
     let now = unix_ms();
     let peer = |number: u8, name: &str, status: PeerStatus| PeerInfo {
-        peer_id: peer_id(number),
         name: name.into(),
-        connected: status == PeerStatus::Connected,
-        status,
-        path: None,
         addresses: vec![format!("/ip4/198.51.100.{number}/udp/9999/quic-v1")],
-        rtt_ms: None,
-        jitter_ms: None,
-        loss: None,
-        agent: String::new(),
-        connected_since_unix_ms: 0,
-        services: Vec::new(),
         last_seen_unix_ms: now - i64::from(number) * i64::from(number) * 61_000,
+        ..PeerInfo::new(peer_id(number), status)
     };
     let mut list = Vec::new();
     let names = ["Ada Lovelace", "Alan Turing", "Katherine Johnson"];

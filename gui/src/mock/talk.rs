@@ -107,20 +107,14 @@ pub fn huge_page(span: Span) -> Vec<Message> {
 
 fn contact(number: u8, name: &str, presence: Presence) -> Contact {
     Contact {
-        peer_id: peer_id(number),
-        name: name.into(),
         own_name: name.split_whitespace().next().unwrap_or_default().to_lowercase(),
-        note: String::new(),
-        colour: 0,
         presence,
         last_seen_unix_ms: start() - i64::from(number) * 47 * MINUTE_MS,
-        calls: Trust::Ask,
-        files: Trust::Ask,
         relay: Trust::Never,
         verified: number == 1,
-        blocked: false,
         added_unix_ms: start() - 40 * DAY_MS,
         mutual: number != 5,
+        ..Contact::new(peer_id(number), name)
     }
 }
 

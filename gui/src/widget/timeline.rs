@@ -25,7 +25,7 @@ pub fn timeline<'a, Message: 'a>(
     let last = reports.iter().map(|report| report.stage).max();
     let first = reports.iter().map(|report| report.stage).min();
     let mut lines = column![].spacing(9);
-    for stage in words::STAGES {
+    for stage in Stage::ALL {
         // Whoever is called sees neither the search nor the dialing.
         if direction == Direction::Incoming && first.is_none_or(|first| stage < first) {
             continue;

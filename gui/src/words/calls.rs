@@ -69,17 +69,6 @@ mod tests {
 
     use super::*;
 
-    const REASONS: [EndReason; 8] = [
-        EndReason::Local,
-        EndReason::Remote,
-        EndReason::Declined,
-        EndReason::Busy,
-        EndReason::Blocked,
-        EndReason::Unreachable,
-        EndReason::Timeout,
-        EndReason::Failed,
-    ];
-
     fn record(direction: Direction, answered: bool, duration_s: f64, reason: EndReason) -> CallRecord {
         CallRecord {
             position: 1,
@@ -103,7 +92,7 @@ mod tests {
     #[test]
     fn every_end_has_its_few_words_and_its_sentence() {
         for direction in [Direction::Incoming, Direction::Outgoing] {
-            for reason in REASONS {
+            for reason in EndReason::ALL {
                 for (answered, duration_s) in [(false, 0.0), (true, 0.0), (true, 245.0)] {
                     let record = record(direction, answered, duration_s, reason);
                     let few = outcome(&record);

@@ -1,11 +1,11 @@
 //! People and messages: what is seen of them, what a click or a key asks of the daemon, and that a conversation without
 //! end costs no more than what is in sight.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use iced::keyboard::key::Named;
 use iced::keyboard::{self, Modifiers};
-use iced::{Event as Happening, mouse};
+use iced::mouse;
 use kith::app::{Around, Key, Place};
 use kith::link::{Errand, Job, News, Span, Talk};
 use kith::mock::talk::{self, Talks};
@@ -30,6 +30,7 @@ struct Chatting {
 impl Chatting {
     fn new() -> Self {
         let mut window = Window::new();
+        window.mouse = Some(Point::new(800.0, 350.0));
         let talks = Talks::default();
         window.hear(Event::People(Ok(talks.people.clone())));
         window.hear(Event::Conversations(Ok(talks.conversations())));
@@ -53,37 +54,14 @@ impl Chatting {
         ConversationId::Peer(mock::peer_id(2))
     }
 
-    /// Lets the daemon answer everything that was asked, and the window look at what came.
     fn settle(&mut self) {
-        for round in 0..40 {
-            let asked = self.window.asked();
-            let before = asked.len();
-            for command in asked {
-                let Command::Start(job, Errand::Talk(talk)) = command else { continue };
-                let (news, events) = self.talks.obey(&talk);
-                self.asked.push(talk);
-                self.window.hear(Event::News(job, news));
-                events.into_iter().for_each(|event| self.window.hear(event));
-            }
-            self.redraw();
-            if before == 0 && round > 0 {
-                return;
-            }
-        }
-        panic!("it does not come to rest");
-    }
-
-    /// As the window does before it draws.
-    fn redraw(&mut self) {
-        self.happens([Happening::Window(iced::window::Event::RedrawRequested(Instant::now()))]);
-    }
-
-    fn happens<const N: usize>(&mut self, events: [Happening; N]) {
-        let mut ui = self.window.simulator();
-        ui.point_at(iced::Point::new(800.0, 350.0));
-        let _ = ui.simulate(events);
-        let messages: Vec<_> = ui.into_messages().collect();
-        messages.into_iter().for_each(|message| drop(self.window.app.update(message)));
+        let Self { window, talks, asked } = self;
+        window.settle(|command| {
+            let Command::Start(job, Errand::Talk(talk)) = command else { return Vec::new() };
+            let (news, events) = talks.obey(&talk);
+            asked.push(talk);
+            std::iter::once(Event::News(job, news)).chain(events).collect()
+        });
     }
 
     fn say(&mut self, message: screen::Message) {
@@ -386,7 +364,7 @@ fn scroll(chatting: &mut Chatting, event: Happening) {
     let first = chatting.thread().sight.map_or(0, |sight| sight.first);
     let above = chatting.thread().messages[first.saturating_sub(12)].position;
     chatting.say(screen::Message::GoTo(above));
-    chatting.happens([event]);
+    chatting.window.happens([event]);
     chatting.settle();
 }
 

@@ -3,9 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
-use iced::Event as Happening;
 use kith::app::{Key, Place};
 use kith::link::{Errand, Filing, Job, News, Talk};
 use kith::mock::files::{self as shelf, SHARED, Shelf};
@@ -51,45 +49,25 @@ impl Filed {
         filed
     }
 
-    /// Lets the daemon answer everything that was asked.
     fn settle(&mut self) {
-        for round in 0..60 {
-            let asked = self.window.asked();
-            let before = asked.len();
-            for command in asked {
-                let events = match command {
-                    Command::Start(job, Errand::Files(filing)) => {
-                        let events = self.shelf.obey(job, &filing);
-                        self.asked.push(filing);
-                        events
-                    }
-                    Command::Start(job, Errand::Talk(talk)) => {
-                        let (news, events) = self.talks.obey(&talk);
-                        self.said.push(talk);
-                        std::iter::once(Event::News(job, news)).chain(events).collect()
-                    }
-                    Command::Cancel(job) => {
-                        self.shelf.cancel(job);
-                        Vec::new()
-                    }
-                    _ => Vec::new(),
-                };
-                events.into_iter().for_each(|event| self.window.hear(event));
+        let Self { window, shelf, talks, asked, said } = self;
+        window.settle(|command| match command {
+            Command::Start(job, Errand::Files(filing)) => {
+                let events = shelf.obey(job, &filing);
+                asked.push(filing);
+                events
             }
-            self.redraw();
-            if before == 0 && round > 0 {
-                return;
+            Command::Start(job, Errand::Talk(talk)) => {
+                let (news, events) = talks.obey(&talk);
+                said.push(talk);
+                std::iter::once(Event::News(job, news)).chain(events).collect()
             }
-        }
-        panic!("it does not come to rest");
-    }
-
-    /// As the window does before it draws.
-    fn redraw(&mut self) {
-        let mut ui = self.window.simulator();
-        let _ = ui.simulate([Happening::Window(iced::window::Event::RedrawRequested(Instant::now()))]);
-        let messages: Vec<_> = ui.into_messages().collect();
-        messages.into_iter().for_each(|message| drop(self.window.app.update(message)));
+            Command::Cancel(job) => {
+                shelf.cancel(job);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        });
     }
 
     fn say(&mut self, message: screen::Message) {

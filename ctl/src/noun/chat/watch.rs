@@ -57,13 +57,7 @@ async fn follow(
     let mut names = if output.is_json() { Names::default() } else { Names::load(client).await? };
     let mut feed = client.watch_messages(after).await?;
     loop {
-        let (messages, reached) = tokio::select! {
-            batch = feed.next() => match batch {
-                Some(batch) => batch?,
-                None => return Ok(()),
-            },
-            () = interrupt.asked() => return Ok(()),
-        };
+        let Some((messages, reached)) = interrupt.or_next(&mut feed).await? else { return Ok(()) };
         if !output.is_json() && messages.iter().any(|message| is_strange(message, &names)) {
             names = Names::load(client).await?;
         }

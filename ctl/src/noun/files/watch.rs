@@ -17,13 +17,7 @@ pub async fn run(client: &Client, output: &Output) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
     let mut known = Known::default();
     loop {
-        let state = tokio::select! {
-            report = feed.next() => match report {
-                Some(state) => state?,
-                None => return Ok(()),
-            },
-            () = interrupt.asked() => return Ok(()),
-        };
+        let Some(state) = interrupt.or_next(&mut feed).await? else { return Ok(()) };
         let news = known.news(state.clone());
         let shown = if output.is_live() {
             output.redraw("\x1b[H\x1b[2J");

@@ -24,19 +24,8 @@ fn active() -> World {
 #[test]
 fn a_call_passes_all_stages_in_order_on_the_caller_and_its_share_on_the_callee() {
     let world = active();
-    let all = [
-        Stage::Resolve,
-        Stage::Dial,
-        Stage::Signal,
-        Stage::Ring,
-        Stage::Accept,
-        Stage::Path,
-        Stage::FirstPacket,
-        Stage::FirstFrame,
-        Stage::Active,
-    ];
-    assert_eq!(world.stages(0), all);
-    assert_eq!(world.stages(1), all[3..]);
+    assert_eq!(world.stages(0), Stage::ALL);
+    assert_eq!(world.stages(1), Stage::ALL[3..]);
 }
 
 #[test]

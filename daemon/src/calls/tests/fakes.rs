@@ -80,22 +80,8 @@ pub struct Node {
 impl Node {
     /// That node becomes a contact.
     pub fn trusts(&self, other: &Self, calls: Trust) {
-        let contact = Contact {
-            peer_id: other.net.me,
-            name: "a friend".into(),
-            own_name: String::new(),
-            note: String::new(),
-            colour: 0,
-            presence: Presence::Online,
-            last_seen_unix_ms: 0,
-            calls,
-            files: Trust::Ask,
-            relay: Trust::Ask,
-            verified: false,
-            blocked: false,
-            added_unix_ms: 0,
-            mutual: true,
-        };
+        let friend = Contact::new(other.net.me, "a friend");
+        let contact = Contact { presence: Presence::Online, calls, mutual: true, ..friend };
         self.people.send_replace(Arc::new(People { contacts: vec![contact], ..People::default() }));
     }
 

@@ -4,14 +4,14 @@ use kith_common::call::{CallKind, CallState, Switch};
 use kith_common::clock::MonoTime;
 use kith_common::ids::CallId;
 use kith_core::call::{MediaState, Signal};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::fakes::{DEADLINE, Exchange, Node};
 use crate::calls::CallPolicy;
 use crate::calls::ports::Network as _;
 use crate::calls::wire::{Body, MAX_MESSAGE_BYTES, Message, decode, encode};
-use crate::net::Stream;
+use crate::net::{Stream, frames};
 
 fn offer(n: u32) -> Message {
     let mut id = [0; 16];
@@ -33,11 +33,7 @@ fn offer(n: u32) -> Message {
 }
 
 async fn read(stream: &mut Stream) -> Option<Message> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await.ok()?;
-    let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut bytes).await.ok()?;
-    decode(&bytes).ok()
+    decode(&frames::read(stream, MAX_MESSAGE_BYTES, DEADLINE).await.ok()?).ok()
 }
 
 async fn closed(stream: &mut Stream) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kith_common::chat::{ConversationId, Message, MessageState};
+use kith_common::chat::MessageState;
 use kith_common::clock::unix_ms;
 use kith_common::ids::PeerId;
 use kith_store::Sealed;
@@ -11,24 +11,12 @@ use tokio::time::timeout;
 use super::bond::Bond;
 use super::vault::Vault;
 use super::{KEPT_FOR_MS, LIMITS, task::Bonds};
-use crate::chat::tests::rig::{DEADLINE, Exchange, Node, peer};
+use crate::chat::tests::rig::{DEADLINE, Exchange, Node, all, peer, texts, with};
 
 const ADA: u8 = 1;
 const BEN: u8 = 2;
 const CEM: u8 = 3;
 const DORA: u8 = 4;
-
-fn with(n: u8) -> ConversationId {
-    ConversationId::Peer(peer(n))
-}
-
-fn all(state: MessageState) -> impl Fn(&[Message]) -> bool {
-    move |messages| !messages.is_empty() && messages.iter().all(|message| message.state == state)
-}
-
-fn texts(messages: &[Message]) -> Vec<&str> {
-    messages.iter().map(|message| message.text.as_str()).collect()
-}
 
 /// Asks the disk again and again: nothing tells of what is neither a message nor a conversation.
 async fn eventually(what: &str, mut there: impl AsyncFnMut() -> bool) {

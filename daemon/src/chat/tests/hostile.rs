@@ -3,14 +3,14 @@
 use kith_common::chat::{ConversationId, MessageState};
 use kith_core::chat::Refusal;
 use kith_store::{Entry, Place};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::rig::{DEADLINE, Exchange, FakeNet, Node, peer};
 use crate::chat::ports::Network as _;
 use crate::chat::wire::tests::text;
 use crate::chat::wire::{Frame, Hello, MAX_FRAME_BYTES, decode, encode};
-use crate::net::Stream;
+use crate::net::{Stream, frames};
 
 const MALLORY: u8 = 4;
 
@@ -34,14 +34,9 @@ fn entry(entry: Entry) -> Vec<u8> {
 }
 
 async fn read(stream: &mut Stream) -> Option<Frame> {
-    let reading = async {
-        let mut length = [0; 4];
-        stream.read_exact(&mut length).await.ok()?;
-        let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut bytes).await.ok()?;
-        decode(&bytes).ok()
-    };
-    timeout(DEADLINE, reading).await.expect("Ben answers, or closes")
+    let reading = frames::read(stream, MAX_FRAME_BYTES, DEADLINE);
+    let bytes = timeout(DEADLINE, reading).await.expect("Ben answers, or closes").ok()?;
+    decode(&bytes).ok()
 }
 
 async fn closed(stream: &mut Stream) {

@@ -5,26 +5,14 @@ pub(super) mod rig;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kith_common::chat::{ConversationId, Draft, GroupChange, Message, MessageState};
+use kith_common::chat::{Draft, GroupChange, Message, MessageState};
 use kith_common::failure::FailureKind;
 use kith_common::ids::PeerId;
 use kith_core::listener::Begin;
 use tokio::sync::mpsc;
 
 use super::{SealFrame, Sealer};
-use rig::{Exchange, Node, peer};
-
-fn with(n: u8) -> ConversationId {
-    ConversationId::Peer(peer(n))
-}
-
-fn all(state: MessageState) -> impl Fn(&[Message]) -> bool {
-    move |messages| !messages.is_empty() && messages.iter().all(|message| message.state == state)
-}
-
-fn texts(messages: &[Message]) -> Vec<&str> {
-    messages.iter().map(|message| message.text.as_str()).collect()
-}
+use rig::{Exchange, Node, all, peer, texts, with};
 
 async fn two() -> (Exchange, Node, Node) {
     let exchange = Exchange::default();

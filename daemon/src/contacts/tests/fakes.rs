@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kith_common::contact::{Contact, People, Presence, Trust};
+use kith_common::contact::{Contact, People};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::ids::PeerId;
 use kith_common::node::{Identity, PeerInfo, PeerStatus};
@@ -24,41 +24,13 @@ pub fn id(n: u8) -> PeerId {
 }
 
 pub fn contact(n: u8, name: &str) -> Contact {
-    Contact {
-        peer_id: id(n),
-        name: name.into(),
-        own_name: String::new(),
-        note: String::new(),
-        colour: 0,
-        presence: Presence::Offline,
-        last_seen_unix_ms: 0,
-        calls: Trust::Ask,
-        files: Trust::Ask,
-        relay: Trust::Ask,
-        verified: false,
-        blocked: false,
-        added_unix_ms: 0,
-        mutual: false,
-    }
+    Contact::new(id(n), name)
 }
 
 /// A connected peer.
 pub fn row(n: u8, name: &str, address: &str) -> PeerInfo {
-    PeerInfo {
-        peer_id: id(n),
-        name: name.into(),
-        connected: true,
-        status: PeerStatus::Connected,
-        path: None,
-        addresses: vec![address.into()],
-        rtt_ms: None,
-        jitter_ms: None,
-        loss: None,
-        agent: String::new(),
-        connected_since_unix_ms: 0,
-        services: Vec::new(),
-        last_seen_unix_ms: 0,
-    }
+    let row = PeerInfo::new(id(n), PeerStatus::Connected);
+    PeerInfo { name: name.into(), addresses: vec![address.into()], ..row }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

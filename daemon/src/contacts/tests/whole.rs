@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use super::fakes::{DEADLINE, Exchange, FakeNet, Node, id};
 use crate::contacts::Knock;
 use crate::contacts::strangers::MAX_REQUESTS;
-use crate::contacts::wire::{self, Message, Request};
+use crate::contacts::wire::{self, MAX_BYTES, Message, Request};
+use crate::net::frames::{self, FrameError};
 
 async fn pair() -> (Exchange, Node, Node) {
     let exchange = Exchange::default();
@@ -39,8 +40,11 @@ fn is(presence: Presence) -> impl Fn(&Contact) -> bool {
 /// What a peer that speaks for itself hears on a request.
 async fn asked(net: &FakeNet, peer: u8, request: Request) -> Option<Message> {
     let mut stream = net.open(id(peer)).expect("connected");
-    wire::send(&mut stream, &Message::Request(request)).await.expect("it is read");
-    timeout(DEADLINE, wire::receive(&mut stream)).await.expect("an answer or the end").ok()
+    stream.write_all(&wire::encode(&Message::Request(request))).await.expect("it is read");
+    match frames::read_soon(&mut stream, MAX_BYTES, DEADLINE).await {
+        Err(FrameError::Slow(_)) => panic!("neither an answer nor the end"),
+        answer => answer.and_then(|bytes| wire::decode(&bytes)).ok(),
+    }
 }
 
 fn request(text: &str) -> Request {
@@ -335,8 +339,9 @@ async fn what_makes_no_sense_on_a_stream_ends_that_stream_only() {
     }
     // A stranger has no presence here, and cannot be removed.
     let mut stream = eve.open(id(1)).expect("connected");
-    wire::send(&mut stream, &Message::Presence(Presence::Away)).await.expect("it is read");
-    wire::send(&mut stream, &Message::Removed).await.expect("it is read");
+    for message in [Message::Presence(Presence::Away), Message::Removed] {
+        stream.write_all(&wire::encode(&message)).await.expect("it is read");
+    }
     let mut rest = Vec::new();
     let _ = timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("it ends");
     ada.contacts.set_presence(Presence::Away).await.expect("she goes on");

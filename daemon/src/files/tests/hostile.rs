@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kith_common::failure::FailureKind;
 use kith_common::file::{FileHash, SourceState, TransferState};
+use kith_common::ids::PeerId;
 use kith_content::ServedBytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -12,16 +13,21 @@ use tokio::time::timeout;
 use super::MIB;
 use super::rig::{DEADLINE, Exchange, FakeNet, Node, bytes, peer};
 use crate::files::ports::Network as _;
-use crate::files::rehearsal::{self, Trick};
+use crate::files::rehearsal::{Trick, cheat};
 use crate::files::talk::Talk;
 use crate::files::wire::{self, Frame, Get, Question, Status};
-use crate::net::{FilesStream, Stream};
+use crate::net::Stream;
 
 const EVE: u8 = 5;
 
 /// A peer that says it has the content, and does not keep to the rules.
-fn impostor(incoming: mpsc::Receiver<FilesStream>, content: Vec<u8>, trick: Trick) {
-    tokio::spawn(rehearsal::impostor(incoming, Arc::new(ServedBytes::new(content)), trick));
+fn impostor(mut incoming: mpsc::Receiver<(PeerId, Stream)>, content: Vec<u8>, trick: Trick) {
+    let served = Arc::new(ServedBytes::new(content));
+    tokio::spawn(async move {
+        while let Some((_, stream)) = incoming.recv().await {
+            tokio::spawn(cheat(stream, Arc::clone(&served), trick));
+        }
+    });
 }
 
 #[tokio::test]

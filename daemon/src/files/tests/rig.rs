@@ -1,129 +1,28 @@
 //! Nodes with files, on a network in memory.
 
-use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use kith_common::contact::{Contact, People, Presence, Trust};
+use kith_common::contact::{Contact, People, Trust};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{AddOptions, FileSettings, FilesState, GetOptions, Share, ShareScope, Transfer, TransferState};
 use kith_common::ids::PeerId;
-use kith_common::node::{Identity, Path as Way, PeerInfo, PeerStatus};
+use kith_common::node::{Identity, Path as Way, PeerInfo};
 use kith_common::target::{Target, Ticket};
 use kith_core::listener::Begin;
 use kith_store::Database;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::files::ports::Network;
 use crate::files::{Files, FilesParts};
-use crate::net::{FilesStream, ProviderKey};
+use crate::net::exchange::contact;
+pub use crate::net::exchange::{Exchange, FakeNet, peer};
+use crate::net::{FilesStream, ProviderKey, Stream};
 
 /// Longer than anything here takes on a loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub fn peer(n: u8) -> PeerId {
-    PeerId::from_public_key([n; 32])
-}
-
-struct Door {
-    files: mpsc::Sender<FilesStream>,
-    rows: watch::Sender<Arc<Vec<PeerInfo>>>,
-}
-
-#[derive(Default)]
-struct Wires {
-    doors: HashMap<PeerId, Door>,
-    /// What breaks the streams of two nodes, the smaller first.
-    wires: HashMap<(PeerId, PeerId), CancellationToken>,
-    /// What is known of who has what.
-    provided: HashMap<ProviderKey, BTreeSet<PeerId>>,
-}
-
-/// All nodes of a test.
-#[derive(Clone, Default)]
-pub struct Exchange(Arc<Mutex<Wires>>);
-
-fn pair(a: PeerId, b: PeerId) -> (PeerId, PeerId) {
-    (a.min(b), a.max(b))
-}
-
-fn row(peer: PeerId) -> PeerInfo {
-    PeerInfo {
-        peer_id: peer,
-        name: String::new(),
-        connected: true,
-        status: PeerStatus::Connected,
-        path: None,
-        addresses: Vec::new(),
-        rtt_ms: None,
-        jitter_ms: None,
-        loss: None,
-        agent: String::new(),
-        connected_since_unix_ms: 0,
-        services: vec!["files".to_owned()],
-        last_seen_unix_ms: 0,
-    }
-}
-
-impl Exchange {
-    pub fn join(&self, me: PeerId) -> (FakeNet, mpsc::Receiver<FilesStream>) {
-        let (files, incoming) = mpsc::channel(64);
-        lock(&self.0).doors.insert(me, Door { files, rows: watch::Sender::default() });
-        (FakeNet { me, exchange: self.clone() }, incoming)
-    }
-
-    pub fn connect(&self, a: PeerId, b: PeerId) {
-        let mut wires = lock(&self.0);
-        wires.wires.entry(pair(a, b)).or_default();
-        wires.show(a);
-        wires.show(b);
-    }
-
-    /// The connection is lost, and what was under way with it.
-    pub fn cut(&self, a: PeerId, b: PeerId) {
-        let mut wires = lock(&self.0);
-        if let Some(wire) = wires.wires.remove(&pair(a, b)) {
-            wire.cancel();
-        }
-        wires.show(a);
-        wires.show(b);
-    }
-
-    /// Nobody reaches it any more.
-    pub fn leave(&self, gone: PeerId) {
-        let others: Vec<PeerId> = lock(&self.0).doors.keys().copied().filter(|peer| *peer != gone).collect();
-        for other in others {
-            self.cut(gone, other);
-        }
-        lock(&self.0).doors.remove(&gone);
-    }
-
-    pub fn provides(&self, peer: PeerId) -> usize {
-        lock(&self.0).provided.values().filter(|peers| peers.contains(&peer)).count()
-    }
-}
-
-impl Wires {
-    fn show(&self, of: PeerId) {
-        let Some(door) = self.doors.get(&of) else { return };
-        let other = |(a, b): &(PeerId, PeerId)| if *a == of { Some(*b) } else { (*b == of).then_some(*a) };
-        let rows: Vec<PeerInfo> = self.wires.keys().filter_map(other).map(row).collect();
-        door.rows.send_replace(Arc::new(rows));
-    }
-}
-
-#[derive(Clone)]
-pub struct FakeNet {
-    pub me: PeerId,
-    exchange: Exchange,
-}
 
 impl Network for FakeNet {
     fn peer_id(&self) -> PeerId {
@@ -137,76 +36,45 @@ impl Network for FakeNet {
     }
 
     fn peers(&self) -> watch::Receiver<Arc<Vec<PeerInfo>>> {
-        // Who has left sees nobody any more.
-        lock(&self.exchange.0)
-            .doors
-            .get(&self.me)
-            .map_or_else(|| watch::channel(Arc::default()).1, |door| door.rows.subscribe())
+        self.rows()
     }
 
     async fn connect(&self, target: Target) -> Result<PeerId, Failure> {
-        let peer = match target {
-            Target::Peer(peer) => peer,
-            Target::Ticket(ticket) => ticket.peer,
-            _ => return Err(Failure::new(FailureKind::NotFound, "nobody is there")),
-        };
-        if !lock(&self.exchange.0).doors.contains_key(&peer) {
-            return Err(Failure::new(FailureKind::NotFound, "nobody knows an address"));
+        match target {
+            Target::Peer(peer) | Target::Ticket(Ticket { peer, .. }) => self.reach(peer),
+            _ => Err(Failure::new(FailureKind::NotFound, "nobody is there")),
         }
-        self.exchange.connect(self.me, peer);
-        Ok(peer)
     }
 
     async fn open_files(&self, peer: PeerId) -> Result<FilesStream, Failure> {
-        let gone = || Failure::new(FailureKind::Unreachable, "nobody is there");
-        let (door, wire) = {
-            let wires = lock(&self.exchange.0);
-            let door = wires.doors.get(&peer).ok_or_else(gone)?.files.clone();
-            (door, wires.wires.get(&pair(self.me, peer)).ok_or_else(gone)?.clone())
-        };
-        let ((near, mut left), (mut right, far)) = (tokio::io::duplex(256 * 1024), tokio::io::duplex(256 * 1024));
-        tokio::spawn(
-            async move { wire.run_until_cancelled(tokio::io::copy_bidirectional(&mut left, &mut right)).await },
-        );
-        let far = FilesStream { peer: self.me, stream: Box::new(far), path: Way::Lan };
-        door.send(far).await.map_err(|_| gone())?;
-        Ok(FilesStream { peer, stream: Box::new(near), path: Way::Lan })
+        Ok(FilesStream { peer, stream: self.open(peer, 256 * 1024).await?, path: Way::Lan })
     }
 
     async fn provide(&self, key: ProviderKey) {
-        lock(&self.exchange.0).provided.entry(key).or_default().insert(self.me);
+        self.exchange.lock().provided.entry(key).or_default().insert(self.me);
     }
 
     async fn stop_providing(&self, key: ProviderKey) {
-        lock(&self.exchange.0).provided.entry(key).or_default().remove(&self.me);
+        self.exchange.lock().provided.entry(key).or_default().remove(&self.me);
     }
 
     async fn find_providers(&self, key: ProviderKey) -> Vec<PeerId> {
-        let found = lock(&self.exchange.0).provided.get(&key).cloned().unwrap_or_default();
+        let found = self.exchange.lock().provided.get(&key).cloned().unwrap_or_default();
         found.into_iter().filter(|peer| *peer != self.me).collect()
     }
 }
 
-/// The names of the nodes of a test, by number.
-pub const NAMES: [&str; 6] = ["Nobody", "Ada", "Ben", "Cem", "Dora", "Eve"];
-
-fn contact(n: u8, files: Trust, relay: Trust) -> Contact {
-    Contact {
-        peer_id: peer(n),
-        name: NAMES[usize::from(n)].to_owned(),
-        own_name: String::new(),
-        note: String::new(),
-        colour: 0,
-        presence: Presence::Offline,
-        last_seen_unix_ms: 0,
-        calls: Trust::Ask,
-        files,
-        relay,
-        verified: false,
-        blocked: false,
-        added_unix_ms: 0,
-        mutual: true,
-    }
+/// The streams to a node, as the network hands them over.
+fn handed_over(mut incoming: mpsc::Receiver<(PeerId, Stream)>) -> mpsc::Receiver<FilesStream> {
+    let (files, handed) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some((peer, stream)) = incoming.recv().await {
+            if files.send(FilesStream { peer, stream, path: Way::Lan }).await.is_err() {
+                return;
+            }
+        }
+    });
+    handed
 }
 
 pub struct Node {
@@ -245,7 +113,7 @@ impl Node {
         let parts = FilesParts {
             db: db.clone(),
             people: people.subscribe(),
-            incoming: Some(incoming),
+            incoming: Some(handed_over(incoming)),
             service: running,
             in_call: calling,
             data_dir: home.path().join("data"),
@@ -277,7 +145,7 @@ impl Node {
 
     /// What they may send unasked, and whether copies are kept for them.
     pub fn trust_with(&self, contacts: &[u8], files: Trust, relay: Trust) {
-        let contacts = contacts.iter().map(|n| contact(*n, files, relay)).collect();
+        let contacts = contacts.iter().map(|n| Contact { files, relay, ..contact(*n) }).collect();
         self.people.send_replace(Arc::new(People { contacts, ..People::default() }));
     }
 

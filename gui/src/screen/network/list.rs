@@ -300,21 +300,8 @@ mod tests {
     fn peer(key: u16, name: &str, status: PeerStatus) -> PeerInfo {
         let mut bytes = [7; 32];
         bytes[..2].copy_from_slice(&key.to_be_bytes());
-        PeerInfo {
-            peer_id: PeerId::from_public_key(bytes),
-            name: name.into(),
-            connected: status == PeerStatus::Connected,
-            status,
-            path: None,
-            addresses: vec![format!("/ip4/192.0.2.{}/udp/9999/quic-v1", key % 250)],
-            rtt_ms: None,
-            jitter_ms: None,
-            loss: None,
-            agent: String::new(),
-            connected_since_unix_ms: 0,
-            services: Vec::new(),
-            last_seen_unix_ms: 0,
-        }
+        let addresses = vec![format!("/ip4/192.0.2.{}/udp/9999/quic-v1", key % 250)];
+        PeerInfo { name: name.into(), addresses, ..PeerInfo::new(PeerId::from_public_key(bytes), status) }
     }
 
     fn names(list: &List) -> Vec<&str> {

@@ -70,11 +70,13 @@ impl Figure {
             };
             format!("{value:.digits$}")
         };
+        // As it was promised, unless it was measured itself.
+        let shown = |limit: f64| if limit.to_string().len() > 6 { number(limit) } else { limit.to_string() };
         let measured = self.text.clone().unwrap_or_else(|| format!("{} {}", number(self.value), self.unit));
         let limit = match self.limit {
             Limit::None => String::new(),
-            Limit::AtMost(limit) => format!("≤ {limit}"),
-            Limit::AtLeast(limit) => format!("≥ {limit}"),
+            Limit::AtMost(limit) => format!("≤ {}", shown(limit)),
+            Limit::AtLeast(limit) => format!("≥ {}", shown(limit)),
         };
         let mark = match self.met() {
             None => "",
