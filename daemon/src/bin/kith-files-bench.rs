@@ -8,15 +8,12 @@
 //! loopback; the time counts from the opening of the stream to the last byte safe on the disk, as a transfer's does.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use kith_common::target::Target;
-use kith_content::{Provide as _, Served};
-use kithd::files::rehearsal::{Trick, cheat};
+use kithd::files::rehearsal::Liar;
 use kithd::net::rehearsal::one_of_many;
 use kithd::net::{Carrier, Net};
 use tokio::fs::File;
@@ -27,8 +24,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Read and written at once: a unit of a transfer.
 const PIECE_BYTES: usize = 1024 * 1024;
-/// A liar is honest about so much of the file, as a fraction of one: until it is trusted.
-const TRUE_PART: u64 = 10;
 const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -43,18 +38,12 @@ async fn main() -> Result<()> {
 
 /// Serves until it is killed.
 async fn lie_about(file: &Path, folder: &Path) -> Result<()> {
-    let added = kith_content::add_file(file, folder, &mut |_| ControlFlow::Continue(()))?;
-    let outboard = kith_content::outboard_path(folder, added.hash);
-    let served = Served::open(file, Some(&outboard), added.hash, None)?;
     let (node, mut incoming) = Net::start(one_of_many(Carrier::Sockets)).await?;
-    let mut streams = incoming.files.take().context("streams for files")?;
+    let streams = incoming.files.take().context("streams for files")?;
+    let liar = Liar::new(file, folder)?;
     let (peer, ticket) = (node.peer_id(), node.identity().borrow().ticket.clone());
     println!("{}", serde_json::json!({ "peer_id": peer, "ticket": ticket }));
-    let from = served.size() / TRUE_PART;
-    let served = Arc::new(served);
-    while let Some(stream) = streams.recv().await {
-        tokio::spawn(cheat(stream.stream, Arc::clone(&served), Trick::Lie { from }));
-    }
+    liar.serve(streams).await;
     Ok(())
 }
 

@@ -1,13 +1,42 @@
 //! Providers that do not keep to the rules, for tests and for measuring what becomes of a transfer that has one.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
-use kith_content::Provide;
+use kith_content::{ContentError, Provide, Served};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::mpsc;
 
 use super::pipe;
 use super::wire::{self, Answer, Data, Frame, Get, Status};
-use crate::net::Stream;
+use crate::net::{FilesStream, Stream};
+
+/// A liar is honest about so much of the file, as a fraction of one: until it is trusted.
+const TRUE_PART: u64 = 10;
+
+/// A provider of a file that sends other bytes in its place from a tenth of it on.
+pub struct Liar(Arc<Served>);
+
+impl Liar {
+    /// `folder` is where what the file is verified with is kept.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the folder not be written.
+    pub fn new(file: &Path, folder: &Path) -> Result<Self, ContentError> {
+        let added = kith_content::add_file(file, folder, &mut |_| ControlFlow::Continue(()))?;
+        let outboard = kith_content::outboard_path(folder, added.hash);
+        Ok(Self(Arc::new(Served::open(file, Some(&outboard), added.hash, None)?)))
+    }
+
+    /// Until nobody can open streams any more.
+    pub async fn serve(self, mut streams: mpsc::Receiver<FilesStream>) {
+        let from = self.0.size() / TRUE_PART;
+        while let Some(stream) = streams.recv().await {
+            tokio::spawn(cheat(stream.stream, Arc::clone(&self.0), Trick::Lie { from }));
+        }
+    }
+}
 
 /// What a false provider does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

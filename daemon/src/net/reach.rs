@@ -152,15 +152,20 @@ impl Task {
         let peers: Vec<PeerId> =
             self.book.acquaintances(MAX_ACQUAINTANCES).into_iter().filter(|peer| absent(peer)).collect();
         for peer in &peers {
-            let options = DialOpts::peer_id(*peer)
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(self.book.addresses(peer))
-                .build();
-            if let Err(error) = self.swarm.dial(options) {
-                tracing::debug!(%peer, %error, "a peer known from before was not dialed");
-            }
+            self.dial_known(*peer);
         }
         !peers.is_empty()
+    }
+
+    /// Dials a peer where it was found before.
+    pub(super) fn dial_known(&mut self, peer: PeerId) {
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(self.book.addresses(&peer))
+            .build();
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(%peer, %error, "a peer known from before was not dialed");
+        }
     }
 
     /// This machine has another address than before: whoever did not answer then may answer now.

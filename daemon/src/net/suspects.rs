@@ -34,6 +34,15 @@ const RELAYED_ANSWER_WITHIN: Duration = Duration::from_millis(2250);
 /// Questions under way, all peers together.
 const MAX_ASKED: usize = 64;
 
+/// Why a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// This machine has another address than before.
+    Moved,
+    /// It gave no sign of life.
+    Silent,
+}
+
 /// What came of a question.
 pub(super) struct Verdict {
     peer: PeerId,
@@ -45,8 +54,8 @@ pub(super) struct Verdict {
 pub(super) struct Suspects {
     /// Addresses that this machine has lost, and when that is final.
     lost: BTreeMap<IpAddr, Instant>,
-    /// Connections that end for that: their peers are dialed again.
-    severed: BTreeSet<ConnectionId>,
+    /// Connections that end for that, or because they are silent: their peers are dialed again.
+    severed: BTreeMap<ConnectionId, Cause>,
     /// Relays among these peers, and who was reached through them: dialed again once the relay is back.
     relays: BTreeMap<PeerId, BTreeSet<PeerId>>,
     asked: JoinSet<Verdict>,
@@ -125,14 +134,14 @@ impl Task {
         }
         for (peer, id) in dead {
             tracing::debug!(%peer, "closed: this machine no longer has the address that it was connected from");
-            self.sever(peer, id);
+            self.sever(peer, id, Cause::Moved);
         }
         for (peer, id) in doubtful {
             self.ask_for_life(peer, id);
         }
     }
 
-    fn sever(&mut self, peer: PeerId, id: ConnectionId) {
+    fn sever(&mut self, peer: PeerId, id: ConnectionId, cause: Cause) {
         let entry = self.table.get(&peer);
         let relay = entry.and_then(|entry| entry.connections.iter().find(|connection| connection.id == id));
         if let Some(relay) = relay.and_then(|connection| address::relay(&connection.address)) {
@@ -142,17 +151,21 @@ impl Task {
             for (reached, entry) in self.table.iter() {
                 for circuit in entry.connections.iter().filter(|c| address::relay(&c.address) == Some(peer)) {
                     self.suspects.relays.entry(peer).or_default().insert(*reached);
-                    self.suspects.severed.insert(circuit.id);
+                    self.suspects.severed.insert(circuit.id, cause);
                 }
             }
         }
-        self.suspects.severed.insert(id);
+        self.suspects.severed.insert(id, cause);
         self.give_up(peer, id);
     }
 
     pub(super) fn suspect_closed(&mut self, peer: &PeerId, id: ConnectionId) {
-        if self.suspects.severed.remove(&id) && self.table.get(peer).is_none() {
-            self.network_changed();
+        let cause = self.suspects.severed.remove(&id).filter(|_| self.table.get(peer).is_none());
+        match cause {
+            Some(Cause::Moved) => self.network_changed(),
+            // Others may be as they were.
+            Some(Cause::Silent) => self.dial_known(*peer),
+            None => {}
         }
     }
 
@@ -162,7 +175,7 @@ impl Task {
         let severed = &self.suspects.severed;
         let fresh = |relay: &PeerId| {
             let carrier = self.table.get(relay).and_then(Peer::carrier)?;
-            (self.is_settled(relay) && !severed.contains(&carrier.id)).then(|| carrier.address.clone())
+            (self.is_settled(relay) && !severed.contains_key(&carrier.id)).then(|| carrier.address.clone())
         };
         let back: Vec<(PeerId, Multiaddr)> =
             self.suspects.relays.keys().filter_map(|relay| Some((*relay, fresh(relay)?))).collect();
@@ -187,7 +200,7 @@ impl Task {
 
     fn has_severed(&self, peer: &PeerId) -> bool {
         let connections = self.table.get(peer).map(|entry| &entry.connections);
-        connections.is_some_and(|all| all.iter().any(|connection| self.suspects.severed.contains(&connection.id)))
+        connections.is_some_and(|all| all.iter().any(|connection| self.suspects.severed.contains_key(&connection.id)))
     }
 
     /// A peer has come once more: perhaps because what it had here is dead, from its side.
@@ -238,7 +251,7 @@ impl Task {
     pub(super) fn asked_for_life(&mut self, Verdict { peer, id, dead }: Verdict) {
         if dead && self.table.get(&peer).is_some_and(|entry| entry.connections.iter().any(|c| c.id == id)) {
             tracing::debug!(%peer, "closed: a connection gave no sign of life");
-            self.sever(peer, id);
+            self.sever(peer, id, Cause::Silent);
         }
     }
 }
