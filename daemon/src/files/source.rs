@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use kith_content::{ContentError, Partial};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::pipe::{self, PIECE, PipeError};
+use super::pipe::{self, PipeError};
 use super::wire::{Data, Frame, Get, Status};
 use crate::net::Stream;
 
@@ -21,6 +22,10 @@ use crate::net::Stream;
 pub(super) const ORDERS: usize = 4 * kith_core::transfer::MOST_ASKED;
 /// Answers of one source that are being written, beside the one that is being read.
 const WRITING: usize = 2;
+/// Bytes that are told of at once where no pace is kept. A fast source would have the transfer decide what to ask thousands of
+/// times a second otherwise; a slow one is heard of in between.
+const STEP: usize = 256 * 1024;
+const TOLD_EVERY: Duration = Duration::from_millis(20);
 /// In which memory is counted.
 const COUNTED: usize = 1024;
 /// Threads that verify and write at a time. It is the processor that limits it, and others have work to do as well.
@@ -105,7 +110,7 @@ pub(super) async fn run<S: Copy + Send + 'static>(
 ) {
     let (reader, writer) = tokio::io::split(stream);
     let queue = Queue::default();
-    let step = Arc::new(AtomicUsize::new(PIECE));
+    let step = Arc::new(AtomicUsize::new(STEP));
     let mut desk = Desk {
         source,
         partial,
@@ -154,7 +159,7 @@ async fn write(
             }
             Order::Pace(rate) => {
                 // Whoever sets a pace measures how it is kept, read by read.
-                step.store(if rate.is_some() { 1 } else { PIECE }, Ordering::Relaxed);
+                step.store(if rate.is_some() { 1 } else { STEP }, Ordering::Relaxed);
                 Frame::Pace(rate)
             }
         };
@@ -169,7 +174,7 @@ struct Desk<S> {
     bench: Bench,
     news: mpsc::Sender<(S, News)>,
     queue: Queue,
-    /// Bytes that are told of at once.
+    /// Bytes that are told of at once, or what has come within [`TOLD_EVERY`].
     step: Arc<AtomicUsize>,
     writing: JoinSet<()>,
 }
@@ -215,14 +220,16 @@ impl<S: Copy + Send + 'static> Desk<S> {
         let length = data.encoded_bytes as usize;
         let memory = self.memory(length).await;
         let mut bytes = vec![0; length];
-        let (mut at, mut told) = (0, 0);
+        let (mut at, mut told, mut told_at) = (0, 0, Instant::now());
         while at < length {
             at += pipe::read_some(reader, &mut bytes[at..]).await?;
-            if at - told >= self.step.load(Ordering::Relaxed) || at == length {
+            // The first of it says how long the way is.
+            let enough = told == 0 || at == length || at - told >= self.step.load(Ordering::Relaxed);
+            if enough || told_at.elapsed() >= TOLD_EVERY {
                 if !cancelled {
                     self.tell(News::Bytes { unit, bytes: (at - told) as u64 }).await?;
                 }
-                told = at;
+                (told, told_at) = (at, Instant::now());
             }
         }
         if cancelled {
@@ -285,4 +292,4 @@ async fn store<S>(
 }
 
 /// Pieces that are told at most while one answer is read; what waits for the transfer's task is bounded by this.
-pub(super) const NEWS: usize = 8 * (super::wire::MAX_GET_BYTES as usize / PIECE);
+pub(super) const NEWS: usize = 8 * (super::wire::MAX_GET_BYTES as usize / STEP);

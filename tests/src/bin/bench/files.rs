@@ -501,7 +501,7 @@ pub fn killed() -> Result<Vec<Figure>> {
     const PROOFS: f64 = 0.0045;
     let dir = tempfile::Builder::new().prefix("kith-files-").tempdir_in(room()?)?;
     let ada = Daemon::start("ada", &[])?;
-    ada.ask(&["files", "settings", "--upload", "200M"])?;
+    ada.ask(&["files", "settings", "--upload", "100M"])?;
     let path = dir.path().join("file.bin");
     fill(&path, BYTES, 3)?;
     let share = add(&ada, &path)?;
@@ -518,14 +518,19 @@ pub fn killed() -> Result<Vec<Figure>> {
         let asked = (kill == 0).then(|| ben.spawn(&["files", "get", &ticket, "--to", path_text(&to)?])).transpose()?;
         let mut watch = ben.spawn(&["files", "watch"])?;
         let mut from = None;
-        let grown = watch.wait_for("bytes", LONG, |line| {
-            let row: Value = serde_json::from_str(line).ok()?;
-            if row["state"] == "done" {
-                return Some(row);
-            }
-            let done = row["done"].as_u64()?;
-            (done > *from.get_or_insert(done)).then_some(row)
-        })?;
+        // What was done before the daemon was killed is no news.
+        let over = ben.ctl(&["files", "transfers"])?.1.into_iter().find(|row| row["state"] == "done");
+        let grown = match over {
+            Some(row) => row,
+            None => watch.wait_for("bytes", LONG, |line| {
+                let row: Value = serde_json::from_str(line).ok()?;
+                if row["state"] == "done" {
+                    return Some(row);
+                }
+                let done = row["done"].as_u64()?;
+                (done > *from.get_or_insert(done)).then_some(row)
+            })?,
+        };
         if kill > 0 {
             back.push(begun.elapsed().as_secs_f64());
         }
