@@ -9,6 +9,7 @@ use std::io::Write as _;
 
 use kith_common::client::Client;
 use kith_common::file::{FileHash, FilesState, MAX_SHARES_PAGE, Offer, Share, Transfer};
+use kith_common::target::Target;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -52,6 +53,38 @@ pub async fn run(client: &Client, arguments: FilesArguments, output: &Output) ->
 
 /// What is going on now.
 pub async fn state(client: &Client) -> Result<FilesState, Stop> {
+/// PEERs as the daemon takes them for files: contacts' names, peer ids and tickets. Who is named by an address is asked
+/// there who that is; addresses of tickets are tried too, so that the daemon knows them.
+pub async fn peers(client: &Client, names: Vec<String>) -> Result<Vec<String>, Stop> {
+    let mut peers = Vec::with_capacity(names.len());
+    for name in names {
+        let peer = match dialed(&name) {
+            Dialed::Must => client.connect_peer(&name).await?.peer_id.to_string(),
+            // One who is away gets it later.
+            Dialed::May => client.connect_peer(&name).await.map_or(name, |peer| peer.peer_id.to_string()),
+            Dialed::Not => name,
+        };
+        peers.push(peer);
+    }
+    Ok(peers)
+}
+
+/// Whether a connection says who is meant.
+#[derive(Debug, PartialEq, Eq)]
+enum Dialed {
+    Must,
+    May,
+    Not,
+}
+
+fn dialed(name: &str) -> Dialed {
+    match name.parse() {
+        Ok(Target::Address(_) | Target::Ip { .. }) => Dialed::Must,
+        Ok(Target::Ticket(_)) => Dialed::May,
+        Ok(Target::Peer(_)) | Err(_) => Dialed::Not,
+    }
+}
+
     let first = client.watch_files().await?.next().await;
     Ok(first.transpose()?.unwrap_or_default())
 }

@@ -22,7 +22,8 @@ const PIECES: usize = 2;
 const PROGRESS: Duration = Duration::from_millis(500);
 
 pub async fn run(client: &Client, arguments: AddArguments, output: &Output) -> Result<(), Stop> {
-    let options = options(&arguments)?;
+    let mut options = options(&arguments)?;
+    options.peers = super::peers(client, options.peers).await?;
     for path in &arguments.paths {
         let share = if is_standard_input(path) {
             receive(client, options.clone(), output).await?

@@ -21,8 +21,17 @@ use crate::stop::Stop;
 pub async fn run(client: &Client, arguments: GetArguments, output: &Output) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
     let saving = options(arguments.saving)?;
-    let options = GetOptions { from: arguments.from, only_from: arguments.only_from, ..saving };
-    let transfer = client.get_file(&arguments.target, options).await?;
+    let begin = async {
+        let from = super::peers(client, arguments.from).await?;
+        let options = GetOptions { from, only_from: arguments.only_from, ..saving };
+        Ok::<Transfer, Stop>(client.get_file(&arguments.target, options).await?)
+    };
+    // What is there of a large file is hashed first.
+    let transfer = tokio::select! {
+        biased;
+        () = interrupt.asked() => return Err(Stop::failed("given up")),
+        transfer = begin => transfer?,
+    };
     let mut shown = Shown { output, liars: BTreeSet::new() };
     let outcome = follow(client, transfer, arguments.wait, &mut interrupt, &mut shown).await;
     output.redraw("\r\x1b[K");
@@ -56,7 +65,14 @@ async fn follow(
     loop {
         let report = tokio::select! {
             biased;
-            () = interrupt.asked() => return Err(pause(client, &now).await?),
+            () = interrupt.asked() => {
+                // Asked again, it is not waited for.
+                return Err(tokio::select! {
+                    biased;
+                    () = interrupt.asked() => Stop::failed("given up"),
+                    paused = pause(client, &now) => paused?,
+                });
+            }
             report = feed.next() => report,
             () = tokio::time::sleep_until(late) => {
                 if is_hopeful(&now) {
