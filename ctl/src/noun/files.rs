@@ -36,8 +36,10 @@ pub async fn run(client: &Client, arguments: FilesArguments, output: &Output) ->
         FilesVerb::Cancel(transfer) => return cancel(client, transfer.id, output).await,
         FilesVerb::Offers => return offers(client, output).await,
         FilesVerb::Accept { offer, saving } => {
-            let options = get::options(saving)?;
-            (client.accept_offer(offer.id, options).await?, "is being fetched")
+            let transfer = client.accept_offer(offer.id, get::options(saving)?).await?;
+            let _gone = output.row(&show::transfer_row(&transfer));
+            let _gone = output.text(&show::accepted(&transfer));
+            return Ok(());
         }
         FilesVerb::Refuse(offer) => return refuse(client, offer.id, output).await,
         FilesVerb::Keep { content, contacts, .. } => return keep(client, content.hash, contacts, output).await,
@@ -104,6 +106,13 @@ async fn list(client: &Client, search: Option<&str>, limit: u32, output: &Output
     let none = found.is_empty() && search.is_some();
     let _gone =
         output.text(&if none { "No share has that in its name or path.".to_owned() } else { show::shares(&found) });
+    let oldest = found.last().map(|oldest| oldest.position).filter(|_| found.len() == limit as usize);
+    if let Some(oldest) = oldest
+        && !client.shares(search.unwrap_or_default(), oldest, 1).await?.is_empty()
+    {
+        let all = if search.is_some() { None } else { Some(state(client).await?.shares) };
+        output.note(&show::cut(limit, all));
+    }
     Ok(())
 }
 

@@ -123,6 +123,20 @@ pub fn added(share: &Share) -> String {
     )
 }
 
+/// A list that does not show everything; `all` where that is known.
+pub fn cut(limit: u32, all: Option<u32>) -> String {
+    match all {
+        Some(all) => format!("The newest {limit} of {all}; --limit or --search shows others."),
+        None => format!("The newest {limit} of those; --limit shows others."),
+    }
+}
+
+/// An offer that was taken.
+pub fn accepted(transfer: &Transfer) -> String {
+    let into = if transfer.folder.is_empty() { String::new() } else { format!(" into {}", line(&transfer.folder)) };
+    format!("{} (transfer {}) is being fetched{into}. Follow it: kithctl files watch", title(transfer), transfer.id)
+}
+
 fn share_state(state: ShareState) -> &'static str {
     match state {
         ShareState::Available => "shared",
@@ -275,13 +289,17 @@ pub fn offers(offers: &[Offer]) -> String {
     table(&rows)
 }
 
+/// What somebody fetches from here.
+pub fn sent(upload: &Upload) -> String {
+    if upload.file_name.is_empty() { "a sealed copy".to_owned() } else { line(&upload.file_name) }
+}
+
 fn uploads(uploads: &[Upload]) -> String {
     let mut rows = vec![cells(["TO", "NAME", "SENT", "RATE", "PATH"])];
     rows.extend(uploads.iter().map(|upload| {
-        let what = if upload.file_name.is_empty() { "a sealed copy".to_owned() } else { line(&upload.file_name) };
         cells([
             &who(&upload.peer, &upload.name),
-            &what,
+            &sent(upload),
             &bytes(upload.sent_bytes),
             &rate(upload.bytes_per_second),
             &upload.path.map_or_else(|| "–".to_owned(), name),
@@ -469,6 +487,15 @@ pub mod tests {
         assert!(transfers(&[unknown]).contains("abababababab…  –     –     searching"));
         let evil = Transfer { name: "a\nb\x1b[2J".into(), ..transfer(TransferState::Paused) };
         assert_eq!(title(&evil), "a ⏎ b[2J");
+    }
+
+    #[test]
+    fn what_is_left_out_and_where_an_offer_goes_is_said() {
+        assert_eq!(cut(200, Some(512)), "The newest 200 of 512; --limit or --search shows others.");
+        assert_eq!(
+            accepted(&transfer(TransferState::Queued)),
+            "a.bin (transfer 3) is being fetched into /home/me/Downloads. Follow it: kithctl files watch"
+        );
     }
 
     #[test]

@@ -40,7 +40,10 @@ enum News {
     Transfer(Transfer, Option<TransferState>),
     Gone(Transfer),
     Offer(Offer),
+    /// Taken, refused or withdrawn.
+    OfferGone(Offer),
     Upload(Upload),
+    UploadEnded(Upload),
 }
 
 impl News {
@@ -49,7 +52,9 @@ impl News {
             Self::Transfer(transfer, _) => (show::transfer_row(transfer), "transfer"),
             Self::Gone(transfer) => (show::transfer_row(transfer), "gone"),
             Self::Offer(offer) => (show::offer_row(offer), "offer"),
+            Self::OfferGone(offer) => (show::offer_row(offer), "offer_gone"),
             Self::Upload(upload) => (show::upload_row(upload), "upload"),
+            Self::UploadEnded(upload) => (show::upload_row(upload), "upload_ended"),
         };
         row["event"] = event.into();
         row
@@ -72,6 +77,16 @@ impl News {
                     offer.id
                 ))
             }
+            Self::OfferGone(offer) => {
+                let (who, what) = (show::who(&offer.peer, &offer.name), line(&offer.file_name));
+                Some(format!("{what} of {who} is not offered any more"))
+            }
+            Self::UploadEnded(upload) => Some(format!(
+                "{} fetches {} no longer: {} sent",
+                show::who(&upload.peer, &upload.name),
+                show::sent(upload),
+                show::bytes(upload.sent_bytes)
+            )),
             Self::Transfer(..) | Self::Upload(_) => None,
         }
     }
@@ -81,7 +96,7 @@ impl News {
 #[derive(Default)]
 struct Known {
     transfers: BTreeMap<u32, Transfer>,
-    offers: Vec<u32>,
+    offers: Vec<Offer>,
     uploads: Vec<Upload>,
 }
 
@@ -98,11 +113,15 @@ impl Known {
             self.transfers.insert(transfer.id, transfer);
         }
         news.extend(before.into_values().filter(|known| !self.transfers.contains_key(&known.id)).map(News::Gone));
-        let offered: Vec<u32> = state.offers.iter().map(|offer| offer.id).collect();
-        news.extend(state.offers.into_iter().filter(|offer| !self.offers.contains(&offer.id)).map(News::Offer));
-        self.offers = offered;
+        let offered = std::mem::replace(&mut self.offers, state.offers);
+        let among = |offers: &[Offer], offer: &Offer| offers.iter().any(|other| other.id == offer.id);
+        news.extend(self.offers.iter().filter(|offer| !among(&offered, offer)).cloned().map(News::Offer));
+        news.extend(offered.into_iter().filter(|offer| !among(&self.offers, offer)).map(News::OfferGone));
         let sent = std::mem::replace(&mut self.uploads, state.uploads);
         news.extend(self.uploads.iter().filter(|upload| !sent.contains(upload)).cloned().map(News::Upload));
+        let which = |upload: &Upload| (upload.peer, upload.hash, upload.sealed);
+        let goes_on = |ended: &Upload| self.uploads.iter().any(|upload| which(upload) == which(ended));
+        news.extend(sent.into_iter().filter(|upload| !goes_on(upload)).map(News::UploadEnded));
         news
     }
 }
@@ -130,6 +149,33 @@ mod tests {
         let more = Transfer { done_bytes: 2_300_000_000, ..transfer(TransferState::Fetching) };
         let news = known.news(FilesState { transfers: vec![more], ..state });
         assert_eq!(news.iter().map(News::text).collect::<Vec<_>>(), [None]);
-        assert!(matches!(known.news(FilesState::default())[..], [News::Gone(_)]));
+        assert!(matches!(known.news(FilesState::default())[..], [News::Gone(_), News::OfferGone(_)]));
+    }
+
+    #[test]
+    fn a_watch_says_that_an_offer_went_and_an_upload_ended() {
+        let upload = Upload {
+            peer: offer().peer,
+            name: "ada".into(),
+            hash: offer().hash,
+            file_name: "a.bin".into(),
+            sent_bytes: 1000,
+            bytes_per_second: 5,
+            path: None,
+            sealed: false,
+        };
+        let of = |sent_bytes| FilesState {
+            offers: vec![offer()],
+            uploads: vec![Upload { sent_bytes, ..upload.clone() }],
+            ..FilesState::default()
+        };
+        let mut known = Known::default();
+        known.news(of(1000));
+        let events = |news: &[News]| news.iter().map(|news| news.row()["event"].clone()).collect::<Vec<_>>();
+        assert_eq!(events(&known.news(of(2000))), ["upload"], "it goes on");
+        let news = known.news(FilesState::default());
+        assert_eq!(events(&news), ["offer_gone", "upload_ended"]);
+        let said: Vec<String> = news.iter().filter_map(News::text).collect();
+        assert_eq!(said, ["b.bin of ada is not offered any more", "ada fetches a.bin no longer: 2.0 kB sent"]);
     }
 }
