@@ -11,7 +11,7 @@ use kith_common::client::Client;
 use kith_common::file::{FileHash, FilesState, MAX_SHARES_PAGE, Offer, Share, Transfer};
 use kith_common::target::Target;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::{FilesArguments, FilesVerb, SettingsArguments};
 use crate::harmless::line;
@@ -20,7 +20,7 @@ use crate::session::interrupt::Interrupt;
 use crate::stop::Stop;
 
 /// Pieces that wait to be written; the daemon waits for whoever reads standard output.
-const PIECES: usize = 4;
+const PIECES: usize = 1;
 
 pub async fn run(client: &Client, arguments: FilesArguments, output: &Output) -> Result<(), Stop> {
     let (transfer, said) = match arguments.verb.unwrap_or(FilesVerb::List { search: None, limit: MAX_SHARES_PAGE }) {
@@ -53,8 +53,6 @@ pub async fn run(client: &Client, arguments: FilesArguments, output: &Output) ->
     Ok(())
 }
 
-/// What is going on now.
-pub async fn state(client: &Client) -> Result<FilesState, Stop> {
 /// PEERs as the daemon takes them for files: contacts' names, peer ids and tickets. Who is named by an address is asked
 /// there who that is; addresses of tickets are tried too, so that the daemon knows them.
 pub async fn peers(client: &Client, names: Vec<String>) -> Result<Vec<String>, Stop> {
@@ -87,6 +85,8 @@ fn dialed(name: &str) -> Dialed {
     }
 }
 
+/// What is going on now.
+pub async fn state(client: &Client) -> Result<FilesState, Stop> {
     let first = client.watch_files().await?.next().await;
     Ok(first.transpose()?.unwrap_or_default())
 }
@@ -228,31 +228,61 @@ async fn settings(client: &Client, arguments: SettingsArguments, output: &Output
 /// The bytes as they are, whether with `--json` or without.
 async fn cat(client: &Client, hash: FileHash, offset: u64, length: Option<u64>) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
-    let (sender, mut pieces) = mpsc::channel(PIECES);
-    let reading = client.read_content(hash, offset, length.unwrap_or(0), sender);
-    tokio::pin!(reading);
-    let mut stdout = std::io::stdout().lock();
-    let (mut over, mut open) = (None, true);
-    while open || over.is_none() {
-        // Pieces first: some may wait when the daemon has read the last.
-        let piece = tokio::select! {
-            biased;
-            () = interrupt.asked() => return Err(Stop::failed("given up before the end")),
-            piece = pieces.recv(), if open => piece,
-            result = &mut reading, if over.is_none() => {
-                over = Some(result);
-                continue;
+    let (pieces, written) = standard_output()?;
+    let moving = async {
+        // It fails too when nobody takes the pieces any more; why is known where they are written.
+        let read = client.read_content(hash, offset, length.unwrap_or(0), pieces).await;
+        match written.await {
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Ok(Err(error)) => Err(Stop::failed(format!("cannot write to standard output: {error}"))),
+            Ok(Ok(())) | Err(_) => Ok(read?),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = interrupt.asked() => Err(Stop::failed("given up before the end")),
+        moved = moving => moved,
+    }
+}
+
+/// Where pieces are sent to be written, and what became of that. Written on a thread of its own, which ends with the
+/// process when nobody reads any more.
+fn standard_output<P>() -> Result<(mpsc::Sender<P>, oneshot::Receiver<std::io::Result<()>>), Stop>
+where
+    P: AsRef<[u8]> + Send + 'static,
+{
+    let (sender, mut pieces) = mpsc::channel::<P>(PIECES);
+    let (done, written) = oneshot::channel();
+    let write = move || {
+        let mut stdout = std::io::stdout().lock();
+        let mut outcome = Ok(());
+        while let Some(piece) = pieces.blocking_recv() {
+            outcome = stdout.write_all(piece.as_ref()).and_then(|()| stdout.flush());
+            if outcome.is_err() {
+                break;
             }
-        };
-        match piece {
-            Some(piece) => match stdout.write_all(&piece).and_then(|()| stdout.flush()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(error) => return Err(Stop::failed(format!("cannot write to standard output: {error}"))),
-            },
-            None => open = false,
+        }
+        let _gone = done.send(outcome);
+    };
+    let thread = std::thread::Builder::new().name("standard output".into()).spawn(write);
+    thread.map_err(|error| Stop::failed(format!("cannot start a thread: {error}")))?;
+    Ok((sender, written))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_asked_who_is_there_and_names_stay_as_they_are_typed() {
+        for address in ["192.0.2.7", "192.0.2.7:9999", "/ip4/192.0.2.7/tcp/9999"] {
+            assert_eq!(dialed(address), Dialed::Must, "{address}");
+        }
+        let peer = kith_common::ids::PeerId::from_public_key([1; 32]);
+        let ticket = kith_common::target::Ticket { peer, addresses: Vec::new() };
+        assert_eq!(dialed(&ticket.to_string()), Dialed::May);
+        for name in ["Ada", "Ada Lovelace", &peer.to_string(), ""] {
+            assert_eq!(dialed(name), Dialed::Not, "{name}");
         }
     }
-    over.transpose()?;
-    Ok(())
 }
