@@ -174,7 +174,7 @@ impl<N: Network> Task<N> {
         self.links.insert(peer, (link, cut));
         let session = session::run(self.shared.clone(), peer, stream, until_cut);
         let session = async move { Event::Ended { peer, link, how: session.await } };
-        self.tasks.spawn(session.instrument(tracing::info_span!("chat", %peer)));
+        self.tasks.spawn(session.instrument(tracing::debug_span!("chat", %peer)));
     }
 
     fn peers_changed(&mut self, rows: &[PeerInfo]) {

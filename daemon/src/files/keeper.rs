@@ -199,7 +199,7 @@ impl<N: Network> Keeper<N> {
         let stop = CancellationToken::new();
         let (context, token) = (self.context.clone(), stop.clone());
         let id = row.id;
-        let span = tracing::info_span!("copy", peer = %row.peer);
+        let span = tracing::debug_span!("copy", peer = %row.peer);
         let fetching = async move {
             let parts = match context.db.read(move |store| store.kept_parts(id)).await {
                 Ok(parts) => parts,

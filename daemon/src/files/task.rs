@@ -348,7 +348,7 @@ impl<N: Network> Task<N> {
             tracing::debug!(peer = %stream.peer, "too many streams of files: this one was not heard");
             return;
         }
-        let span = tracing::info_span!("serve", peer = %stream.peer);
+        let span = tracing::debug_span!("serve", peer = %stream.peer);
         self.served.spawn(serve::run(Arc::clone(&self.serving), stream).instrument(span));
     }
 

@@ -400,7 +400,7 @@ impl<N: Network> Transfers<N> {
                 (row.standing, row.saved, row.trouble) = (Phase::Done, path, None);
                 (row.done_bytes, row.finished_unix_ms) = (row.size_bytes, unix_ms());
                 row.synced.clear();
-                tracing::info!(id, path = %row.saved.display(), bytes = row.size_bytes, "fetched");
+                tracing::info!(id, bytes = row.size_bytes, "fetched");
             }
             Outcome::Failed(failure) => {
                 tracing::warn!(id, %failure, "a transfer has failed");

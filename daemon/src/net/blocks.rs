@@ -104,7 +104,7 @@ impl Task {
             let _ = reply.send(Err(failure.advise("unblock some: kithctl peers lists them")));
             return;
         }
-        tracing::info!(peer = %id, "blocked");
+        tracing::debug!(peer = %id, "blocked");
         let hello = self.table.get(&peer).and_then(|entry| entry.hello.as_ref()).map(|hello| hello.name.clone());
         let name = hello.or_else(|| self.book.get(&peer).map(|known| known.name)).unwrap_or_default();
         self.blocks.peers.entry(peer).or_insert(Line { peer: id, name, since_unix_ms: unix_ms() });
@@ -127,7 +127,7 @@ impl Task {
             let _ = reply.send(Err(failure.advise("kithctl peers shows who is")));
             return;
         };
-        tracing::info!(peer = %line.peer, "unblocked");
+        tracing::debug!(peer = %line.peer, "unblocked");
         self.swarm.behaviour_mut().gate.unblock(&peer);
         self.blocks.leaving.retain(|(leaving, _)| *leaving != peer);
         self.rows_changed();

@@ -331,7 +331,7 @@ impl Task {
 
     pub(super) fn address_confirmed(&mut self, address: &Multiaddr) {
         if !address::is_relayed(address) && address::is_shareable(address, self.loopback_node) {
-            tracing::info!(%address, "reachable from outside");
+            tracing::debug!(%address, "reachable from outside");
             self.reach.confirmed.insert(address.clone());
         }
         self.publish_identity();

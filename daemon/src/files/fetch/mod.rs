@@ -441,7 +441,8 @@ impl<N: Network> Fetch<N> {
 
     /// It sent what is not the content. Nothing of that was kept.
     fn lied(&mut self, peer: PeerId, why: &str) {
-        tracing::warn!(%peer, why, "a peer has sent what is not the content that it was asked for");
+        tracing::warn!(why, "a peer has sent what is not the content that it was asked for");
+        tracing::debug!(%peer, "it was this one");
         self.part(peer, SourceState::Lied, &format!("It sent what is not the content: {why}."));
         self.finder.lost(peer, Some(Lack::Lied));
         let (db, hash) = (self.context.db.clone(), self.job.hash());
