@@ -13,32 +13,57 @@ SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "schema"
 IMPORTS = [os.path.dirname(os.path.dirname(capnp.__file__)), str(SCHEMA)]
 load = lambda name: capnp.load(str(SCHEMA / name), imports=IMPORTS)
 kith, file = load("kith.capnp"), load("file.capnp")
+# To wait is of no use where everybody has answered.
+HOPELESS = ("notPermitted", "verificationFailed")
+
+def socket():
+    """Where kithd listens: in the runtime directory, or without one in the data directory."""
+    runtime, data = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("XDG_DATA_HOME", "")
+    if os.path.isabs(runtime):
+        return runtime + "/kith/kithd.sock"
+    return (data if os.path.isabs(data) else os.path.expanduser("~/.local/share")) + "/kith/run/kithd.sock"
+
+def why(trouble, otherwise):
+    """What the daemon says of it, as a sentence."""
+    message = (trouble or otherwise).rstrip(".")
+    return message[:1].upper() + message[1:] + "."
 
 class Follower(file.FilesObserver.Server):
     """Looks at one transfer, until that has ended one way or the other."""
     def __init__(self, id, ended):
-        self.id, self.ended = id, ended
+        self.id, self.ended, self.seen, self.told = id, ended, False, ""
+
+    def end(self, path, problem=None):
+        if not self.ended.done():
+            self.ended.set_result((path, problem))
 
     async def changed(self, state, **_):
-        for transfer in state.transfers:
-            if transfer.id != self.id or self.ended.done():
-                continue
-            if transfer.state == "done":
-                self.ended.set_result((transfer.savedPath, None))
-            elif transfer.state in ("failed", "paused"):
-                self.ended.set_result((None, f"{transfer.error or 'It was paused.'} {transfer.advice}"))
-            else:
-                speed = transfer.bytesPerSecond / 1e6
-                print(f"{transfer.state}: {transfer.doneBytes} of {transfer.sizeBytes} bytes, {speed:.1f} MB/s, "
-                      f"{len(transfer.sources)} sources", file=sys.stderr, flush=True)
+        transfer = next((transfer for transfer in state.transfers if transfer.id == self.id), None)
+        if transfer is None:
+            # Not listed yet, or not any more.
+            return self.end(None, "It was cancelled.") if self.seen else None
+        self.seen, state, kind = True, str(transfer.state), str(transfer.errorKind)
+        advice = transfer.advice and " " + transfer.advice
+        if state == "done":
+            self.end(transfer.savedPath)
+        elif state in ("failed", "paused") or (state == "waiting" and kind in HOPELESS):
+            self.end(None, why(transfer.error, f"It is {state}") + advice)
+        else:
+            trouble = f": {why(transfer.error, '')}{advice}" if transfer.error else ""
+            print(f"{state}, {transfer.doneBytes} of {transfer.sizeBytes} bytes, {transfer.bytesPerSecond / 1e6:.1f} MB/s, "
+                  f"{len(transfer.sources)} sources{trouble}", file=sys.stderr, flush=True)
 
 async def main(socket, target, folder):
     stream = await capnp.AsyncIoStream.create_unix_connection(path=socket)
     client, ended = capnp.TwoPartyClient(stream), asyncio.get_running_loop().create_future()
     files = client.bootstrap().cast_as(kith.Kith).node().node.files().files
     outcome = (await files.get(target, {"folder": folder})).outcome
+    if outcome.which() == "failed":
+        raise SystemExit(f"{why(outcome.failed.message, '')} {outcome.failed.advice}".rstrip())
     if outcome.which() != "transfer":
-        raise SystemExit(f"{outcome.failed.message} {outcome.failed.advice}")
+        raise SystemExit("The daemon answers what this program does not know: it is newer.")
+    if str(outcome.transfer.state) == "done":
+        return print(outcome.transfer.savedPath)
     # Dropping the handle would end the watch, not the transfer.
     handle = await files.watch(Follower(outcome.transfer.id, ended))
     gone = asyncio.ensure_future(client.on_disconnect())
@@ -53,7 +78,7 @@ async def main(socket, target, folder):
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--socket", default=os.environ.get("XDG_RUNTIME_DIR", "/run") + "/kith/kithd.sock")
+    options.add_argument("--socket", default=socket())
     options.add_argument("--to", default="", help="the folder [default: the daemon's]")
     options.add_argument("target", help="a hash (64 hexadecimal digits) or a ticket (kithfile:...)")
     options = options.parse_args()

@@ -92,6 +92,25 @@ fn a_python_program_fetches_a_file_and_says_where_it_is() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_python_program_that_fetches_says_why_it_waits_and_ends_when_the_transfer_is_cancelled() -> Result<()> {
+    let Some((python, script)) = client("fetch.py")? else { return Ok(()) };
+    let ben = Daemon::start("ben", &[])?;
+    let mut command = Command::new(python);
+    command.arg("-u").arg(&script).arg("--socket").arg(&ben.socket).arg("0".repeat(64));
+    let mut fetching = Lines::start(&mut command)?;
+    let mut watch = ben.spawn(&["files", "watch"])?;
+    let id = watch.wait_for("a transfer that waits", SOON, |line| {
+        let row: Value = serde_json::from_str(line).ok()?;
+        (row["state"] == "waiting").then(|| row["id"].to_string())
+    })?;
+    ben.ask(&["files", "cancel", &id])?;
+    ensure!(!fetching.wait_end(SOON)?.success(), "nothing was fetched");
+    let said = fetching.errors();
+    ensure!(said.contains("Nobody who has it is there.") && said.contains("It was cancelled."), "{said}");
+    Ok(())
+}
+
 /// Messages that are sent; the program is killed in their middle.
 const MESSAGES: u32 = 120;
 /// Bytes after which a connection is cut, on its way to the program: after the first few batches, and in the middle of
