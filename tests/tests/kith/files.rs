@@ -222,6 +222,24 @@ fn what_a_contact_offers_is_asked_about_and_accepted_or_refused() -> Result<()> 
 }
 
 #[test]
+fn who_is_named_by_an_address_is_found_there() -> Result<()> {
+    let here = Home::new()?;
+    let there = Home::new()?;
+    let (ada, ben) = (here.start("ada")?, there.start("ben")?);
+    let share = add(&ada, &here.write("x", b"for whoever asks here")?, &[])?;
+    let address = |daemon: &Daemon| -> Result<String> {
+        Ok(daemon.ask(&["id"])?["addresses"][0].as_str().context("it listens somewhere")?.to_owned())
+    };
+    let done = get(&ben, field(&share, "hash")?, &["--from", &address(&ada)?, "--only-from"])?;
+    assert_eq!(std::fs::read(field(&done, "path")?)?, b"for whoever asks here");
+    let share = add(&ada, &here.write("y", b"for Ben")?, &["--to", &address(&ben)?])?;
+    assert_eq!(share["peers"], serde_json::json!([ben.peer]), "{share}");
+    let (code, said) = refused(&ben, &["files", "get", field(&share, "hash")?, "--from", "/ip4/127.0.0.1/tcp/1"])?;
+    ensure!(code == 4 && !said.trim().is_empty(), "{code} {said}");
+    Ok(())
+}
+
+#[test]
 fn bad_input_is_refused_with_its_exit_code_and_a_sentence() -> Result<()> {
     let (here, there) = (Home::new()?, Home::new()?);
     let (ada, ben) = (here.start("ada")?, there.start("ben")?);

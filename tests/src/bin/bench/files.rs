@@ -22,7 +22,7 @@ const MIB: u64 = 1024 * 1024;
 /// Any single transfer here.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Bytes that no two files have in common, quickly.
+/// Bytes that no two files have in common, quickly; on the disk, so that its writing does not go on beside what is measured.
 fn fill(path: &Path, bytes: u64, seed: u64) -> Result<()> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut block = vec![0; MIB as usize];
@@ -40,7 +40,7 @@ fn fill(path: &Path, bytes: u64, seed: u64) -> Result<()> {
         file.write_all(&block[..count as usize])?;
         left -= count;
     }
-    Ok(())
+    Ok(file.sync_all()?)
 }
 
 fn path_text(path: &Path) -> Result<&str> {
