@@ -55,7 +55,10 @@ pub enum Message {
     Typed(Field, String),
     Kind(ContentKind),
     Save,
+    /// Asks whether to: it is not this node's to be had again.
     Drop(FileHash),
+    DropSurely(FileHash),
+    Keep,
     Copy(String),
 }
 
@@ -68,6 +71,7 @@ pub struct Settings {
     figures: [String; 6],
     kinds: BTreeSet<ContentKind>,
     kept: Option<Vec<Kept>>,
+    dropping: Option<FileHash>,
     saving: Option<Job>,
     saved: bool,
     failure: Option<Failure>,
@@ -221,7 +225,12 @@ impl Files {
                 Some(Err(failure)) => dialog.failure = Some(failure),
                 Some(Ok(_)) | None => {}
             },
-            Message::Drop(hash) => return self.start(Asked::Settings, Filing::DropKept(hash)),
+            Message::Drop(hash) => dialog.dropping = Some(hash),
+            Message::Keep => dialog.dropping = None,
+            Message::DropSurely(hash) => {
+                dialog.dropping = None;
+                return self.start(Asked::Settings, Filing::DropKept(hash));
+            }
         }
         Wish::Nothing
     }
@@ -331,6 +340,16 @@ impl Settings {
             ];
             page =
                 page.push(container(line.spacing(8).align_y(Alignment::Center)).padding([6, 10]).style(theme::raised));
+            if self.dropping == Some(copy_of.hash) {
+                let words = "Drop it? Their file cannot be had from here any more.";
+                let answers = row![
+                    text(words).size(13).width(Fill),
+                    compact(Icon::Trash2, "Drop", theme::POOR, Some(Message::DropSurely(copy_of.hash))),
+                    compact(Icon::X, "Keep", theme::CONTROL, Some(Message::Keep))
+                ];
+                let answers = answers.spacing(8).align_y(Alignment::Center);
+                page = page.push(container(answers).padding([6, 10]).style(theme::notice(theme::POOR)));
+            }
         }
         if kept.len() > KEPT {
             page = page.push(muted(format!("And {} more: kithctl files kept lists them.", kept.len() - KEPT)));
