@@ -259,7 +259,7 @@ impl App {
                 sidebar::Action::Place { target, kind } => self.dial(target, kind),
                 sidebar::Action::None => {}
             },
-            Message::Home(message) => match self.home.update(message) {
+            Message::Home(message) => match self.typed_at_home(message) {
                 home::Action::Paste => {
                     return iced::clipboard::read().map(|content| Message::Home(home::Message::Pasted(content)));
                 }

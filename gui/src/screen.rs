@@ -16,6 +16,7 @@ pub mod sidebar;
 use std::path::PathBuf;
 
 use kith_common::call::CallKind;
+use kith_common::chat::ConversationId;
 use kith_common::ids::PeerId;
 
 use crate::desktop::What;
@@ -48,6 +49,10 @@ pub enum Wish {
     PasteFile,
     /// The desktop asks which files.
     Choose(What),
+    /// The same, for a message of this conversation.
+    Attach(ConversationId),
+    /// The list with this name to so many pixels from its top.
+    Scroll(&'static str, u32),
     /// A folder, with the desktop's program for it.
     Reveal(PathBuf),
     /// The ticket in this picture does.

@@ -8,10 +8,10 @@ use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{FilesState, TransferState};
 
 use super::{App, Around, Message, Place, Screen};
-use crate::desktop;
+use crate::desktop::{self, What};
 use crate::notify::Note;
 use crate::screen::Wish;
-use crate::screen::files;
+use crate::screen::{chat, files};
 use crate::words;
 use crate::words::files as say;
 
@@ -80,6 +80,10 @@ impl App {
             Wish::Choose(what) => {
                 Task::future(desktop::choose(what)).map(|chosen| Message::Files(files::Message::Chosen(chosen)))
             }
+            Wish::Attach(id) => Task::future(desktop::choose(What::Files)).map(move |chosen| {
+                let chosen = chosen.map_err(|failure| failure.advise("Drop the file on the conversation."));
+                Message::Chat(chat::Message::Chosen(id, chosen))
+            }),
             Wish::Reveal(folder) => Task::future(desktop::reveal(folder)).map(Message::Revealed),
             _ => Task::none(),
         }

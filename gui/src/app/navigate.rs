@@ -10,7 +10,8 @@ use lucide_icons::Icon;
 
 use super::{App, Message, Screen};
 use crate::link::Command;
-use crate::screen::{chat, files, network};
+use crate::screen::sidebar::Node;
+use crate::screen::{Wish, chat, files, home, network, recent};
 use crate::theme;
 use crate::widget::parts::{dot, icon};
 
@@ -62,6 +63,10 @@ pub enum Key {
     Step(isize),
     /// What is chosen goes to the clipboard.
     Copy,
+    /// What stands first on the line that is chosen.
+    Enter,
+    /// Files to go with a message.
+    Attach,
     Escape,
 }
 
@@ -78,6 +83,8 @@ pub fn key(pressed: &Pressed, modifiers: Modifiers) -> Option<Key> {
         Pressed::Character("k") if modifiers.command() => Some(Key::Jump),
         Pressed::Character("f") if modifiers.command() => Some(Key::Search),
         Pressed::Character("c") if modifiers.command() => Some(Key::Copy),
+        Pressed::Character("o") if modifiers.command() => Some(Key::Attach),
+        Pressed::Named(Named::Enter) if modifiers.is_empty() => Some(Key::Enter),
         Pressed::Named(Named::Tab) if modifiers.control() => Some(Key::Turn(if back { -1 } else { 1 })),
         Pressed::Named(Named::Tab) => Some(Key::Field(if back { -1 } else { 1 })),
         Pressed::Named(Named::ArrowDown) => Some(Key::Step(1)),
@@ -113,11 +120,19 @@ impl App {
                 return self.grant(wish);
             }
             Key::Search if self.place == Place::Files => return operation::focus(files::SEARCH),
+            Key::Search if self.looks_at(Place::Calls) && self.recent.is_searched() => {
+                return operation::focus(recent::SEARCH);
+            }
             Key::Search => {
                 let go = self.go(Place::Network);
                 return go.chain(operation::focus(network::SEARCH));
             }
             Key::Step(by) if self.place == Place::Network => self.network.step(by),
+            Key::Step(by) if self.looks_at(Place::Files) => self.files.step(by),
+            Key::Step(by) if self.looks_at(Place::Calls) => {
+                let wish = self.recent.step(by);
+                return self.grant(wish);
+            }
             Key::Step(by) if self.place == Place::Chat => {
                 let wish = self.chat.step(by);
                 return self.grant(wish);
@@ -130,6 +145,10 @@ impl App {
                 let wish = self.files.escape();
                 return self.grant(wish);
             }
+            Key::Escape if self.looks_at(Place::Calls) => {
+                let wish = self.recent.escape();
+                return self.grant(wish);
+            }
             Key::Escape if self.place == Place::Services => self.services.escape(),
             Key::Escape if self.place == Place::Network => {
                 let wish = self.network.update(network::Message::Unselect);
@@ -139,9 +158,35 @@ impl App {
                 let wish = self.chat.update(chat::Message::CopyChosen);
                 return self.grant(wish);
             }
-            Key::Step(_) | Key::Copy | Key::Escape => {}
+            Key::Copy if self.looks_at(Place::Files) => return self.grant(self.files.copy()),
+            Key::Copy if self.looks_at(Place::Calls) => return self.grant(self.recent.copy()),
+            Key::Enter if self.incoming.is_none() && matches!(self.sidebar.node, Node::Up { .. }) => {
+                let wish = match self.place {
+                    _ if !self.looks_at(self.place) => Wish::Nothing,
+                    Place::Files => self.files.enter(),
+                    Place::Calls => self.recent.enter(),
+                    _ => Wish::Nothing,
+                };
+                return self.grant(wish);
+            }
+            Key::Attach if self.looks_at(Place::Chat) => {
+                let wish = self.chat.update(chat::Message::Attach);
+                return self.grant(wish);
+            }
+            Key::Step(_) | Key::Copy | Key::Escape | Key::Enter | Key::Attach => {}
         }
         Task::none()
+    }
+
+    /// Nothing lies over that place.
+    fn looks_at(&self, place: Place) -> bool {
+        self.place == place && matches!(self.screen, Screen::Home)
+    }
+
+    /// Whoever does something there does not stand in the list of calls any more.
+    pub(super) fn typed_at_home(&mut self, message: home::Message) -> home::Action {
+        self.recent.leave();
+        self.home.update(message)
     }
 
     /// Goes somewhere. What is over is left behind; a call stays.
@@ -218,7 +263,7 @@ impl App {
 
     fn failed_services(&self) -> usize {
         match &self.sidebar.node {
-            crate::screen::sidebar::Node::Up { status, .. } => {
+            Node::Up { status, .. } => {
                 status.services.iter().filter(|service| service.state == ServiceState::Failed).count()
             }
             _ => 0,
@@ -237,6 +282,8 @@ mod tests {
             assert_eq!(key(&Pressed::Character(digit.into()), Modifiers::CTRL), Some(Key::Go(place)));
             assert_eq!(key(&Pressed::Character(digit.into()), Modifiers::empty()), None, "a digit alone is typed");
         }
+        assert_eq!(key(&Pressed::Named(Named::Enter), Modifiers::empty()), Some(Key::Enter));
+        assert_eq!(key(&Pressed::Named(Named::Enter), Modifiers::SHIFT), None, "a line is begun");
         assert_eq!(Place::Calls.beside(-1), Place::Diagnostics);
         assert_eq!(Place::Diagnostics.beside(1), Place::Calls);
     }

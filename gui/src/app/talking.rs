@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use iced::widget::operation;
+use iced::widget::{operation, scrollable};
 use iced::{Subscription, Task, window};
 use kith_capture::qr;
 use kith_common::call::{CallInfo, CallKind, Direction};
@@ -57,7 +57,12 @@ impl App {
 
     pub(super) fn heard_of_people(&mut self, event: Event) -> Task<Message> {
         match event {
-            Event::People(told) => self.chat.hear_people(told),
+            Event::People(told) => {
+                if let Ok(people) = &told {
+                    self.files.hear_people(people);
+                }
+                self.chat.hear_people(told);
+            }
             Event::Conversations(told) => {
                 if let Ok(conversations) = &told
                     && self.told_to.is_none()
@@ -130,8 +135,14 @@ impl App {
                 return Task::batch(tasks);
             }
             Wish::Focus(id) => return operation::focus(id),
+            Wish::Scroll(id, top) => {
+                let offset = scrollable::AbsoluteOffset { x: None, y: Some(top as f32) };
+                return operation::scroll_to(id, offset);
+            }
             Wish::Open(link) => open(&link),
-            wish @ (Wish::PasteFile | Wish::Choose(_) | Wish::Reveal(_)) => return self.grant_filing(wish),
+            wish @ (Wish::PasteFile | Wish::Choose(_) | Wish::Attach(_) | Wish::Reveal(_)) => {
+                return self.grant_filing(wish);
+            }
             Wish::Remember => self.chat.telling.remember(self.choices.as_deref()),
             Wish::PasteContact => {
                 return iced::clipboard::read()

@@ -328,7 +328,7 @@ pub struct Shelf {
     added: Vec<Share>,
     gone: Vec<FileHash>,
     changed: Vec<Share>,
-    kept: Vec<Kept>,
+    pub kept: Vec<Kept>,
     settings: FileSettings,
     reading: Vec<Reading>,
 }

@@ -74,6 +74,10 @@ pub enum Message {
     Pick,
     Picked(&'static str),
     LeavePurpose,
+    /// Files to go with the message are chosen.
+    Attach,
+    /// What was chosen in the desktop's dialog, or why there is none.
+    Chosen(ConversationId, Result<Vec<PathBuf>, Failure>),
     Detach(usize),
     React(MessageId, String, Switch),
     Reply(MessageId),
@@ -336,6 +340,11 @@ impl Chat {
             Message::Open(link) => return Wish::Open(link),
             Message::Call(peer, kind) => return Wish::Call(peer, kind),
             Message::File(message) => return self.in_file(message),
+            Message::Attach => return self.choose_files(),
+            Message::Chosen(id, Ok(paths)) => {
+                return Wish::All(paths.into_iter().map(|path| self.share_with(id, path)).collect());
+            }
+            Message::Chosen(_, Err(failure)) => self.trouble = Some(failure),
             message => return self.in_thread(message),
         }
         Wish::Nothing

@@ -2,8 +2,10 @@
 //! asked of the daemon leaves as errands; what it tells comes in through `hear` and `news`.
 
 pub mod adding;
+mod cursor;
 mod lines;
 mod page;
+mod people;
 pub mod settings;
 mod share;
 pub mod shares;
@@ -15,8 +17,7 @@ use std::sync::Arc;
 
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{
-    AddOptions, FileHash, FileTarget, FilesState, GetOptions, MAX_FILE_PEERS, Share, ShareScope, Transfer,
-    TransferState,
+    AddOptions, FileHash, FileTarget, FilesState, GetOptions, Share, ShareScope, Transfer, TransferState,
 };
 use kith_common::ids::PeerId;
 
@@ -25,6 +26,7 @@ use crate::desktop::{What, path_of};
 use crate::link::{Errand, Filing, Job, News};
 use crate::widget::rows::Sight;
 use adding::Queue;
+use cursor::{Led, Spot};
 use lines::{Line, Wanted};
 use settings::Settings;
 use shares::{Order, Shares};
@@ -49,6 +51,9 @@ pub enum Message {
     Scope(ShareScope),
     /// Among those who get what is shared next, or not any more.
     With(PeerId),
+    /// Looks among the contacts who could get it, and among those who could keep a copy.
+    Find(String),
+    FindKeeper(String),
     Search(String),
     Show(Filter),
     Sight(Sight),
@@ -113,12 +118,18 @@ pub struct Files {
     pub scope: ShareScope,
     /// Who gets what is shared next, when it is for chosen people.
     with: BTreeSet<PeerId>,
+    find: String,
+    find_keeper: String,
     adding: Queue<()>,
+    /// Of what was added together, what could not be shared.
+    unshared: usize,
     pub shares: Shares,
     filter: Filter,
     lines: Vec<Line>,
-    /// How often one was led to the first line.
+    /// How often the list was led somewhere, and where the last time.
     tops: u64,
+    led: Led,
+    cursor: Option<Spot>,
     asked: Option<Ask>,
     pub selected: Option<FileHash>,
     /// What was shared last, whose ticket one is about to need.
@@ -230,19 +241,6 @@ impl Files {
         begun(&mut self.adding)
     }
 
-    /// Who gets what is shared next; why it cannot be shared so.
-    fn options(&self) -> Result<AddOptions, Failure> {
-        let peers: Vec<String> = match self.scope {
-            ShareScope::Peers => self.with.iter().map(PeerId::to_string).collect(),
-            ShareScope::Anyone | ShareScope::Contacts => Vec::new(),
-        };
-        if self.scope == ShareScope::Peers && peers.is_empty() {
-            return Err(Failure::new(FailureKind::InvalidArgument, "nobody is chosen who would get it")
-                .advise("Choose some of your contacts, or share with anyone who has the ticket."));
-        }
-        Ok(AddOptions { scope: self.scope, peers, ..AddOptions::default() })
-    }
-
     /// Shares something of this machine with those who are chosen.
     fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Wish {
         match self.options() {
@@ -253,6 +251,7 @@ impl Files {
             }
         }
         self.trouble = None;
+        self.unshared = 0;
         let wish = self.begin();
         self.arrange();
         wish
@@ -284,6 +283,23 @@ impl Files {
         }
     }
 
+    /// Of many that cannot be shared one is told, and how many there are.
+    fn not_shared(&mut self, failure: &Failure) {
+        self.unshared = if self.trouble.is_some() { self.unshared + 1 } else { 1 };
+        self.trouble = Some(match self.unshared {
+            1 => failure.clone(),
+            count => {
+                let message = format!("{count} were not shared; of the last: {}", failure.message);
+                Failure { message, ..failure.clone() }
+            }
+        });
+    }
+
+    /// What is typed has been asked for, and not been answered yet.
+    fn asking(&self) -> bool {
+        self.jobs.values().any(|asked| matches!(asked, Asked::Get))
+    }
+
     pub fn news(&mut self, job: Job, news: &News) -> Wish {
         if let News::Adding(progress) = news {
             self.adding.progress(job, *progress);
@@ -292,7 +308,7 @@ impl Files {
         if self.adding.take(job).is_some() {
             match news {
                 News::Share(share) => self.shared = Some(share.clone()),
-                News::Failed(failure) => self.trouble = Some(failure.clone()),
+                News::Failed(failure) => self.not_shared(failure),
                 _ => {}
             }
             let wish = self.begin();
@@ -331,6 +347,7 @@ impl Files {
         match message {
             Message::Target(target) => {
                 self.target = target;
+                self.cursor = None;
                 self.trouble = None;
             }
             Message::Paste => return Wish::PasteFile,
@@ -348,21 +365,18 @@ impl Files {
                 self.scope = scope;
                 self.trouble = None;
             }
-            Message::With(peer) => {
-                if !self.with.remove(&peer) && self.with.len() < MAX_FILE_PEERS {
-                    self.with.insert(peer);
-                }
-                self.trouble = None;
-            }
+            Message::With(peer) => self.choose(peer),
+            Message::Find(sought) => self.find = sought,
+            Message::FindKeeper(sought) => self.find_keeper = sought,
             Message::Search(search) => {
                 let order = self.shares.look_for(search);
-                self.tops += 1;
+                self.to_top();
                 self.arrange();
                 return carry(order);
             }
             Message::Show(filter) => {
                 self.filter = filter;
-                self.tops += 1;
+                self.to_top();
                 self.arrange();
             }
             Message::Sight(sight) => {
@@ -452,7 +466,10 @@ impl Files {
         if self.settings.take().is_some() || self.asked.take().is_some() || self.trouble.take().is_some() {
             return Wish::Nothing;
         }
-        if self.selected.take().is_some() || self.shared.take().is_some() || self.shares.search.is_empty() {
+        if self.selected.take().is_some() || self.shared.take().is_some() || self.cursor.take().is_some() {
+            return Wish::Nothing;
+        }
+        if self.shares.search.is_empty() {
             return Wish::Nothing;
         }
         self.update(Message::Search(String::new()))

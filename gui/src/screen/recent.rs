@@ -1,6 +1,8 @@
 //! Calls that are over: who, when, how long and how they ended. A click calls again; a search finds by name, and what is
 //! further back is loaded as one gets there. Only the lines in sight are drawn.
 
+mod cursor;
+
 use iced::widget::{button, column, container, responsive, row, scrollable, space, text, text_input, tooltip};
 use iced::{Alignment, Color, Element, Fill, Size};
 use kith_common::call::{CallKind, CallRecord, Direction, LogQuery, MAX_LOG_NEWEST};
@@ -18,6 +20,7 @@ use crate::widget::parts::{compact, heading, icon, muted, notice, small};
 use crate::words;
 
 pub const SEARCH: &str = "call-search";
+const LIST: &str = "call-list";
 /// Every line is as high as the others, so that its place follows from its number.
 const LINE: f32 = 52.0;
 /// Lines that are drawn above and below what can be seen: a fast wheel finds them there.
@@ -100,6 +103,8 @@ pub struct Recent {
     /// Taking calls out of the log.
     work: Option<Job>,
     clearing: bool,
+    /// The call on which one stands with the keys.
+    cursor: Option<CallId>,
     /// Why the daemon does not tell.
     refused: Option<Failure>,
     trouble: Option<Failure>,
@@ -162,11 +167,13 @@ impl Recent {
         match message {
             Message::Search(search) => {
                 self.search = search;
+                self.cursor = None;
                 self.scrolled = 0.0;
                 self.clearing = false;
                 return if self.sought().is_empty() { self.all_again() } else { self.find() };
             }
             Message::Missed => {
+                self.cursor = None;
                 self.only = if self.only == Only::All { Only::Missed } else { Only::All };
                 self.scrolled = 0.0;
                 return self.more();
@@ -258,7 +265,7 @@ impl Recent {
     /// `people`: what the user calls them. `up`: whether there is a daemon to call with.
     pub fn view<'a>(&'a self, people: &'a Chat, up: bool) -> Element<'a, Message> {
         let mut page = column![self.head()].spacing(10).height(Fill);
-        if self.all.calls.len() >= MANY || !self.search.is_empty() {
+        if self.is_searched() {
             page = page.push(self.bar());
         }
         if self.clearing {
@@ -347,12 +354,14 @@ impl Recent {
         let now = unix_ms();
         let lines = shown[window].iter().map(|record| {
             let contact = record.peer.and_then(|peer| people.contact(peer));
-            line(record, words::calls::title(record, contact.map(|contact| contact.name.as_str())), now, up)
+            let title = words::calls::title(record, contact.map(|contact| contact.name.as_str()));
+            line(record, title, now, up, (self.cursor == Some(record.id)).into())
         });
         let content = column![space().height(above), column(lines), space().height(below)];
         let bar = scrollable::Scrollbar::new().width(4).scroller_width(4).margin(1);
         scrollable(content)
             .direction(scrollable::Direction::Vertical(bar))
+            .id(LIST)
             .on_scroll(|view| Message::Scrolled(view.absolute_offset().y, view.bounds().height))
             .height(Fill)
             .style(theme::list)
@@ -369,7 +378,7 @@ fn sign(record: &CallRecord) -> (Icon, Color) {
     }
 }
 
-fn line<'a>(record: &'a CallRecord, name: String, now: i64, up: bool) -> Element<'a, Message> {
+fn line<'a>(record: &'a CallRecord, name: String, now: i64, up: bool, here: theme::Chosen) -> Element<'a, Message> {
     let (symbol, colour) = sign(record);
     let missed = record.is_missed();
     let disc = container(icon(symbol, 15.0).color(colour)).center(SYMBOL).style(theme::disc(theme::CONTROL, SYMBOL));
@@ -400,7 +409,7 @@ fn line<'a>(record: &'a CallRecord, name: String, now: i64, up: bool) -> Element
     .align_y(Alignment::Center)
     .height(Fill);
     let again = record.again().filter(|_| up).map(|target| Message::Call(target, record.kind));
-    button(line).padding([0, 4]).width(Fill).height(LINE).on_press_maybe(again).style(theme::row_button).into()
+    button(line).padding([0, 4]).width(Fill).height(LINE).on_press_maybe(again).style(theme::chosen_button(here)).into()
 }
 
 #[cfg(test)]

@@ -37,6 +37,14 @@ pub enum Aim {
     /// The first row. A list that is read from there on stands at the top when it is short, and stays where one is when
     /// others come at its end.
     Top,
+    /// The same, where the row with this key is in sight: nothing moves when it is already.
+    Near(u64),
+}
+
+impl Aim {
+    fn is_from_top(self) -> bool {
+        matches!(self, Self::Top | Self::Near(_))
+    }
 }
 
 /// A wish to be somewhere. Each has a number of its own and is fulfilled once.
@@ -121,6 +129,11 @@ impl State {
                 None => Anchor::End,
             },
         };
+    }
+
+    /// Whether all of a row can be seen.
+    fn shows(&self, key: u64, height: f32) -> bool {
+        self.placed.iter().any(|row| row.key == key && row.top >= 0.0 && row.top + row.height <= height)
     }
 
     fn sight(&self, height: f32) -> Option<Sight> {
@@ -304,7 +317,7 @@ impl<'a, Message> Layouter<'_, 'a, Message> {
             self.shift(by);
             self.up();
             if let Some(first) = self.rows.front()
-                && self.aim == Aim::Top
+                && self.aim.is_from_top()
                 && first.index == 0
                 && first.top > EDGE
             {
@@ -323,7 +336,7 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
     }
 
     fn state(&self) -> tree::State {
-        let anchor = if self.wanted.aim == Aim::Top { Anchor::TOP } else { Anchor::End };
+        let anchor = if self.wanted.aim.is_from_top() { Anchor::TOP } else { Anchor::End };
         tree::State::new(State { anchor, ..State::default() })
     }
 
@@ -343,6 +356,8 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
                 Aim::End => Anchor::End,
                 Aim::Row(key) => Anchor::Row { key, top: size.height / 3.0 },
                 Aim::Top => Anchor::TOP,
+                Aim::Near(key) if state.shows(key, size.height) => state.anchor,
+                Aim::Near(key) => Anchor::Row { key, top: size.height / 3.0 },
             };
         }
         let old = state.placed.iter().map(|row| row.key).zip(tree.children.drain(..)).collect();
@@ -361,11 +376,11 @@ impl<Message> Widget<Message, Theme, Renderer> for Rows<'_, Message> {
             tree.children.push(row.tree);
         }
         let seen = state.placed.iter().find(|row| row.top + row.height > 0.0);
-        state.anchor = match (self.wanted.aim, state.at_end, seen) {
+        state.anchor = match (self.wanted.aim.is_from_top(), state.at_end, seen) {
             // What comes before the first row is seen by who stands there.
-            (Aim::Top, _, Some(row)) if row.index == 0 && row.top >= EDGE => Anchor::TOP,
-            (Aim::Top, _, None) => Anchor::TOP,
-            (Aim::Top, _, Some(row)) | (_, AtEnd::No, Some(row)) => Anchor::Row { key: row.key, top: row.top },
+            (true, _, Some(row)) if row.index == 0 && row.top >= EDGE => Anchor::TOP,
+            (true, _, None) => Anchor::TOP,
+            (true, _, Some(row)) | (false, AtEnd::No, Some(row)) => Anchor::Row { key: row.key, top: row.top },
             _ => Anchor::End,
         };
         Node::with_children(size, nodes)

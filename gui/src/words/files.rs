@@ -110,13 +110,17 @@ fn from(sources: &[Source]) -> String {
     let mut givers: Vec<&Source> =
         sources.iter().filter(|source| source.received_bytes > 0 && source.state != SourceState::Lied).collect();
     givers.sort_by_key(|source| std::cmp::Reverse(source.received_bytes));
-    let names: Vec<String> = givers.iter().take(NAMED).map(|source| name_of(source)).collect();
-    let others = givers.len() - names.len();
-    match (&names[..], others) {
-        ([], _) => String::new(),
-        ([one], 0) => format!("from {one}"),
-        ([first @ .., last], 0) => format!("from {} and {last}", first.join(", ")),
-        (names, others) => format!("from {} and {others} more", names.join(", ")),
+    let names: Vec<String> = givers.iter().map(|source| name_of(source)).collect();
+    if names.is_empty() { String::new() } else { format!("from {}", listed(&names)) }
+}
+
+/// `Ada, Alan and Grace`, and of more how many.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] if names.len() <= NAMED => format!("{} and {last}", first.join(", ")),
+        _ => format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED),
     }
 }
 
@@ -164,6 +168,18 @@ pub fn get_it(scope: ShareScope) -> &'static str {
         ShareScope::Anyone => "Anyone who has its ticket gets it.",
         ShareScope::Contacts => "Your contacts get it when they ask for it.",
         ShareScope::Peers => "The people whom you have chosen get it.",
+    }
+}
+
+/// Who gets what was just shared, and what is left to do for that.
+pub fn shared_with(scope: ShareScope, names: &[String]) -> String {
+    match (scope, names) {
+        (ShareScope::Anyone, _) => "Anyone who has its ticket gets it: send it to whoever is to have it.".to_owned(),
+        (ShareScope::Contacts, _) => "Your contacts get it, and nobody else. Send them its ticket.".to_owned(),
+        (ShareScope::Peers, [one]) => format!("{one} gets it, and nobody else. It is offered to them."),
+        (ShareScope::Peers, names) => {
+            format!("{} get it, and nobody else. It is offered to them.", listed(names))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use kith::mock::talk::Talks;
 use kith::screen::chat::{self, card};
 use kith::screen::files::{self as screen, Filter, settings};
 use kith_common::chat::ConversationId;
+use kith_common::contact::{Contact, People};
 use kith_common::file::{AddOptions, FileSettings, FilesState, ShareScope, TransferState};
 
 use super::*;
@@ -77,6 +78,11 @@ impl Filed {
 
     fn chat(&mut self, message: chat::Message) {
         let _ = self.window.app.update(Message::Chat(message));
+        self.settle();
+    }
+
+    fn key(&mut self, key: Key) {
+        let _ = self.window.app.update(Message::Key(key));
         self.settle();
     }
 
@@ -260,6 +266,153 @@ fn many_that_are_dropped_at_once_are_all_shared() {
     assert_eq!(filed.shelf.state.shares as usize, SHARED + 70);
 }
 
+/// Jobs of files that are to be shared.
+fn sharing(window: &mut Window) -> Vec<Job> {
+    let jobs = window.asked().into_iter().filter_map(|command| match command {
+        Command::Start(job, Errand::Files(Filing::Add(..))) => Some(job),
+        _ => None,
+    });
+    jobs.collect()
+}
+
+#[test]
+fn of_many_that_cannot_be_shared_one_is_told_and_all_are_counted() {
+    let mut filed = Filed::new();
+    for path in ["/x/1", "/x/2"] {
+        let _ = filed.window.app.update(Message::Dropped(path.into()));
+    }
+    for job in sharing(&mut filed.window) {
+        let failure = Failure::new(FailureKind::NotPermitted, "/x may not be read");
+        filed.window.hear(Event::News(job, News::Failed(failure)));
+    }
+    assert!(filed.shows("2 were not shared; of the last: /x may not be read."));
+}
+
+#[test]
+fn who_gets_what_was_just_shared_is_named() {
+    for (scope, told) in [
+        (ShareScope::Anyone, "Anyone who has its ticket gets it: send it to whoever is to have it."),
+        (ShareScope::Contacts, "Your contacts get it, and nobody else. Send them its ticket."),
+        (ShareScope::Peers, "Alan Turing gets it, and nobody else. It is offered to them."),
+    ] {
+        let mut filed = Filed::new();
+        filed.say(screen::Message::Scope(scope));
+        filed.say(screen::Message::With(mock::peer_id(2)));
+        filed.drop_file("/srv/x");
+        for _ in 0..3 {
+            filed.second();
+        }
+        assert!(filed.shows("x is shared.") && filed.shows(told), "{scope:?}");
+    }
+}
+
+/// With so many contacts.
+fn friends(count: u8) -> Event {
+    let contact =
+        |number| Contact { mutual: true, ..Contact::new(mock::peer_id(number), format!("Friend {number:02}")) };
+    Event::People(Ok(People { contacts: (1..=count).map(contact).collect(), ..mock::talk::people() }))
+}
+
+#[test]
+fn of_many_contacts_those_who_are_chosen_stand_first_and_the_others_are_found() {
+    let mut filed = Filed::new();
+    filed.window.hear(friends(60));
+    filed.say(screen::Message::Scope(ShareScope::Peers));
+    assert!(filed.shows("Friend 40") && !filed.shows("Friend 59") && filed.shows("and 20 more"));
+    filed.say(screen::Message::Find("friend 59".into()));
+    assert!(filed.shows("Friend 59") && !filed.shows("Friend 40"));
+    filed.say(screen::Message::With(mock::peer_id(59)));
+    filed.say(screen::Message::Find(String::new()));
+    assert!(filed.shows("Friend 59") && filed.shows("Friend 40"));
+    // Who is a contact no longer gets nothing.
+    filed.window.hear(friends(58));
+    filed.drop_file("/srv/x");
+    assert!(filed.adds().is_empty() && filed.shows("Nobody is chosen who would get it."));
+    for number in 1..=33 {
+        filed.say(screen::Message::With(mock::peer_id(number)));
+    }
+    assert!(filed.shows("At most 32 people can be chosen."));
+    // And the same where sealed copies are kept.
+    let share = filed.window.app.files.shares.list[0].hash;
+    filed.say(screen::Message::Scope(ShareScope::Anyone));
+    filed.say(screen::Message::Show(Filter::Shared));
+    filed.say(screen::Message::Select(share));
+    assert!(!filed.shows("Friend 58"));
+    filed.say(screen::Message::FindKeeper("58".into()));
+    assert!(filed.shows("Friend 58"));
+}
+
+#[test]
+fn what_is_asked_for_says_so_until_it_is_answered() {
+    let mut filed = Filed::new();
+    filed.type_in(&shelf::ticket(2));
+    assert!(filed.shows("Fetch"));
+    let _ = filed.window.app.update(Message::Files(screen::Message::Submit));
+    assert!(filed.shows("Asking…") && !filed.shows("Fetch"));
+    filed.settle();
+    assert!(!filed.shows("Asking…"));
+}
+
+#[test]
+fn lines_are_walked_and_answered_with_the_keys() {
+    let mut filed = Filed::new();
+    filed.key(Key::Enter);
+    assert!(filed.asked.is_empty(), "nothing is chosen");
+    filed.key(Key::Step(1));
+    filed.key(Key::Enter);
+    assert!(matches!(filed.asked[..], [Filing::Accept(1, _)]), "{:?}", filed.asked);
+    filed.key(Key::Enter);
+    assert_eq!(filed.asked.len(), 1, "the offer is gone");
+    filed.only(|state| {
+        state.offers.clear();
+        state.transfers.retain(|transfer| transfer.state == TransferState::Paused);
+    });
+    let paused = filed.shelf.state.transfers[0].id;
+    filed.key(Key::Step(1));
+    filed.key(Key::Escape);
+    filed.key(Key::Enter);
+    assert_eq!(filed.asked.len(), 1, "one has left the line");
+    filed.key(Key::Step(1));
+    filed.key(Key::Enter);
+    assert_eq!(filed.asked.last(), Some(&Filing::Resume(paused)));
+    filed.only(|state| state.transfers = vec![shelf::finished()]);
+    filed.key(Key::Step(-1));
+    filed.key(Key::Copy);
+    assert!(filed.shows("Copied"), "its path");
+}
+
+#[test]
+fn the_line_that_is_reached_with_the_keys_is_in_sight_however_far_down() {
+    let mut filed = Filed::new();
+    filed.say(screen::Message::Show(Filter::Shared));
+    let loaded = filed.window.app.files.shares.list.len();
+    for _ in 0..loaded {
+        let _ = filed.window.app.update(Message::Key(Key::Step(1)));
+    }
+    filed.settle();
+    assert!(filed.window.app.files.shares.list.len() > loaded, "more are loaded on the way");
+    filed.key(Key::Copy);
+    assert!(filed.shows("Copied"));
+    filed.key(Key::Enter);
+    assert_eq!(filed.window.app.files.selected, Some(filed.window.app.files.shares.list[loaded - 1].hash));
+}
+
+#[test]
+fn a_copy_that_is_kept_for_somebody_is_dropped_only_when_it_is_confirmed() -> Result<(), Error> {
+    let mut filed = Filed::new();
+    filed.click("Settings")?;
+    let kept = filed.shelf.kept[0].hash;
+    filed.asked.clear();
+    filed.say(screen::Message::Settings(settings::Message::Drop(kept)));
+    assert!(filed.asked.is_empty() && filed.shows("Drop it? Their file cannot be had from here any more."));
+    filed.say(screen::Message::Settings(settings::Message::Keep));
+    assert!(!filed.shows("Drop it? Their file cannot be had from here any more."));
+    filed.say(screen::Message::Settings(settings::Message::Drop(kept)));
+    filed.say(screen::Message::Settings(settings::Message::DropSurely(kept)));
+    assert_eq!(filed.asked[0], Filing::DropKept(kept));
+    Ok(())
+}
+
 #[test]
 fn what_is_dropped_elsewhere_was_a_slip() {
     let mut filed = Filed::at(Place::Services);
@@ -423,7 +576,7 @@ fn an_older_daemon_is_a_sentence_and_a_stopped_service_too() {
     let files = rows.iter_mut().find(|row| row.name == "files").expect("it is there");
     files.state = kith_common::node::ServiceState::Stopped;
     filed.window.hear(Event::Services(Ok(rows)));
-    assert!(filed.shows("The files service is stopped: nothing is sent or fetched."));
+    assert!(filed.shows("The files service is stopped: nothing is sent or offered; what you fetch goes on."));
 }
 
 #[test]
@@ -463,6 +616,24 @@ fn a_file_dropped_on_a_conversation_is_shared_with_its_members_and_goes_with_the
     assert_eq!((sent.text.as_str(), sent.attachments.len()), ("Read this", 1));
     assert!(sent.attachments[0].ticket.starts_with("kithfile:"));
     assert_eq!(sent.attachments[0].name, "thesis.pdf");
+}
+
+#[test]
+fn files_that_were_chosen_go_to_whom_they_were_chosen_for() -> Result<(), Error> {
+    let mut filed = Filed::with(1);
+    filed.window.press(Icon::Paperclip)?;
+    filed.key(Key::Attach);
+    // One looks at another conversation while the desktop's dialog is open.
+    let ada = ConversationId::Peer(mock::peer_id(1));
+    filed.chat(chat::Message::Show(ConversationId::Peer(mock::peer_id(2))));
+    filed.chat(chat::Message::Chosen(ada, Ok(vec!["/srv/a".into(), "/srv/b".into()])));
+    let adds = filed.adds();
+    assert_eq!(adds.len(), 2);
+    assert!(adds.iter().all(|(_, options)| options.peers == [mock::peer_id(1).to_string()]), "{adds:?}");
+    let none = Failure::new(FailureKind::Unsupported, "this desktop has no dialog for choosing files");
+    filed.chat(chat::Message::Chosen(ada, Err(none)));
+    assert!(filed.shows("This desktop has no dialog for choosing files."));
+    Ok(())
 }
 
 #[test]

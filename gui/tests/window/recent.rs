@@ -1,5 +1,6 @@
 //! Calls that are over: what the list says of them, and what a click asks of the daemon.
 
+use kith::app::{Key, Place};
 use kith::link::{Errand, Job, Log, News};
 use kith::mock::log::{Calls, calls};
 use kith::screen::recent as screen;
@@ -18,6 +19,10 @@ impl Window {
 
     fn recent(&mut self, message: screen::Message) {
         let _ = self.app.update(Message::Recent(message));
+    }
+
+    fn key(&mut self, key: Key) {
+        let _ = self.app.update(Message::Key(key));
     }
 
     fn of_the_log(&mut self) -> Vec<(Job, Log)> {
@@ -124,6 +129,62 @@ fn few_calls_need_no_search_and_many_are_searched_in_the_whole_log() {
     let (job, _) = window.page();
     window.hear(Event::News(job, News::Calls(Vec::new())));
     assert!(window.shows("No such calls"));
+}
+
+#[test]
+fn the_keys_for_a_search_lead_to_calls_where_there_are_some_to_search() {
+    let mut window = Window::after(9);
+    window.key(Key::Search);
+    assert_eq!(window.app.place, Place::Calls);
+    let mut window = Window::after(3);
+    window.key(Key::Search);
+    assert_eq!(window.app.place, Place::Network, "there is no search there");
+}
+
+#[test]
+fn escape_leaves_the_question_and_then_the_search() {
+    let mut window = Window::after(9);
+    window.recent(screen::Message::Search("turing".into()));
+    window.recent(screen::Message::Clear);
+    assert!(window.shows("Keep") && !window.shows("Was busy"));
+    window.key(Key::Escape);
+    assert!(!window.shows("Keep") && !window.shows("Was busy"));
+    window.key(Key::Escape);
+    assert!(window.shows("Was busy"));
+}
+
+#[test]
+fn calls_are_walked_and_called_again_with_the_keys() {
+    let mut window = Window::after(9);
+    window.key(Key::Enter);
+    assert!(window.asked().is_empty(), "none is chosen");
+    for _ in 0..7 {
+        window.key(Key::Step(1));
+    }
+    window.key(Key::Enter);
+    let (asked, called) = (window.asked(), &calls(9)[6]);
+    assert!(
+        matches!(&asked[..], [Command::Dial { target, options }]
+            if Some(target) == called.again().as_ref() && options.kind == Some(called.kind)),
+        "{asked:?}"
+    );
+    let mut window = Window::after(9);
+    window.key(Key::Step(1));
+    let _ = window.app.update(Message::Home(kith::screen::home::Message::Target("a".into())));
+    window.key(Key::Enter);
+    assert!(window.asked().is_empty(), "who types stands there no longer");
+}
+
+#[test]
+fn the_call_that_is_reached_with_the_keys_is_drawn() {
+    let mut window = Window::new();
+    let named = |record: CallRecord| CallRecord { peer_name: format!("Caller {}", record.position), ..record };
+    window.hear(Event::CallLog(Ok(calls(100).into_iter().map(named).collect())));
+    assert!(!window.shows("Caller 41"));
+    for _ in 0..60 {
+        window.key(Key::Step(1));
+    }
+    assert!(window.shows("Caller 41"));
 }
 
 #[test]

@@ -62,12 +62,26 @@ impl Chat {
 
     /// A dropped file is shared with the conversation, to go with the message.
     pub(super) fn share_file(&mut self, path: PathBuf) -> Wish {
-        let Some(id) = self.thread.as_ref().map(|thread| thread.id) else { return Wish::Nothing };
-        if self.dialog.is_some() || self.closed(id).is_some() {
-            return Wish::Nothing;
+        match self.open_to_files() {
+            Some(id) => self.share_with(id, path),
+            None => Wish::Nothing,
         }
+    }
+
+    /// The conversation that files can go to now.
+    fn open_to_files(&self) -> Option<ConversationId> {
+        let id = self.thread.as_ref().filter(|_| self.dialog.is_none())?.id;
+        self.closed(id).is_none().then_some(id)
+    }
+
+    pub(super) fn choose_files(&self) -> Wish {
+        self.open_to_files().map_or(Wish::Nothing, Wish::Attach)
+    }
+
+    pub(super) fn share_with(&mut self, id: ConversationId, path: PathBuf) -> Wish {
+        let written = self.drafts.get(&id).map_or(0, |draft| draft.attachments.len());
         let going = self.adding.iter().filter(|adding| adding.to == id).count();
-        if self.draft().attachments.len() + going >= MAX_ATTACHMENTS {
+        if written + going >= MAX_ATTACHMENTS {
             let message = format!("a message holds at most {MAX_ATTACHMENTS} files");
             self.trouble = Some(
                 Failure::new(FailureKind::InvalidArgument, message)

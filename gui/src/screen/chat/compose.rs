@@ -189,8 +189,9 @@ impl Composer {
             .padding(0)
             .on_press_maybe(ready.then_some(Message::Send))
             .style(theme::filled_button(theme::ACCENT, 10.0));
-        page.push(row![small(Icon::Smile, "Emoji", Message::Pick), editor, send].spacing(8).align_y(Alignment::End))
-            .into()
+        let attach = small(Icon::Paperclip, "Attach files (Ctrl+O)", Message::Attach);
+        let line = row![attach, small(Icon::Smile, "Emoji", Message::Pick), editor, send];
+        page.push(line.spacing(8).align_y(Alignment::End)).into()
     }
 }
 

@@ -4,13 +4,15 @@
 use iced::widget::{button, column, container, opaque, row, space, stack, text, text_input};
 use iced::{Alignment, Element, Fill};
 use kith_common::clock::unix_ms;
-use kith_common::contact::People;
+use kith_common::contact::{Contact, People};
 use kith_common::file::{Share, ShareScope};
 use kith_common::ids::PeerId;
 use kith_common::node::ServiceState;
 use lucide_icons::Icon;
 
+use super::cursor::Led;
 use super::lines::{self, Line, Section};
+use super::people::Choice;
 use super::shares::HELD;
 use super::{Files, Filter, Message, SEARCH, TARGET, Typed, typed};
 use crate::desktop::What;
@@ -20,9 +22,6 @@ use crate::widget::parts::{compact, icon, labelled, muted, notice, small};
 use crate::widget::rows::{Aim, Wanted, rows};
 use crate::words;
 use crate::words::files as say;
-
-/// Contacts that are offered as those who get something.
-const OFFERED: usize = 40;
 
 /// What the lines are drawn with.
 #[derive(Clone, Copy)]
@@ -60,7 +59,7 @@ impl Files {
                 .push(row![told, small(Icon::X, "Dismiss", Message::Dismiss)].spacing(4).align_y(Alignment::Center));
         }
         if let Some(share) = &self.shared {
-            head = head.push(just_shared(share, copied));
+            head = head.push(just_shared(share, around));
         }
         head = head.push(self.search());
         let page = column![container(head).padding(iced::padding::all(18).bottom(8)), self.list(node, around)];
@@ -97,6 +96,7 @@ impl Files {
     fn field(&self, up: bool) -> Element<'_, Message> {
         let (symbol, label, ready) = match typed(&self.target) {
             Typed::Path(_) => (Icon::Share2, "Share", true),
+            Typed::Content(_) if self.asking() => (Icon::Loader, "Asking…", false),
             Typed::Content(_) => (Icon::Download, "Fetch", true),
             Typed::Nothing => (Icon::Share2, "Share or fetch", false),
             Typed::Neither(_) => (Icon::Share2, "Share or fetch", true),
@@ -128,12 +128,14 @@ impl Files {
         let mut line = row![muted("Share with")].spacing(5).align_y(Alignment::Center);
         line = line.extend(choices);
         if self.scope == ShareScope::Peers {
-            let contacts = around.people.contacts.iter().filter(|contact| !contact.blocked).take(OFFERED);
+            let choice = Choice {
+                fits: |contact: &Contact| !contact.blocked,
+                chosen: |peer| self.with.contains(&peer),
+                sought: &self.find,
+                find: Message::Find,
+            };
             line = line.push(icon(Icon::ChevronRight, 14.0).color(theme::MUTED));
-            line = line.extend(contacts.map(|contact| {
-                let peer = contact.peer_id;
-                chip(around.name(peer, ""), self.with.contains(&peer), Message::With(peer))
-            }));
+            line = line.extend(choice.view(around, Message::With));
         }
         line.wrap().into()
     }
@@ -152,7 +154,7 @@ impl Files {
                 let service = status.services.iter().find(|service| service.name == "files");
                 if service.is_some_and(|service| service.state == ServiceState::Stopped) {
                     let advice = "Start it again under Services.";
-                    let sentence = "The files service is stopped: nothing is sent or fetched.";
+                    let sentence = "The files service is stopped: nothing is sent or offered; what you fetch goes on.";
                     list.push(notice(Icon::Info, theme::FAIR, sentence, advice));
                 }
                 if let Some(Err(failure)) = &self.state {
@@ -180,7 +182,8 @@ impl Files {
             return self.nothing(node);
         }
         let keys = lines::keys(&self.lines, |at| self.shares.list.get(at).map_or(0, |share| share.position));
-        let wanted = Wanted { number: self.tops, aim: Aim::Top };
+        let here = self.here().filter(|_| self.led == Led::Cursor).and_then(|here| keys.get(here));
+        let wanted = Wanted { number: self.tops, aim: here.map_or(Aim::Top, |key| Aim::Near(*key)) };
         let list = rows(keys, wanted, Message::Sight, move |at| self.line(at, around));
         container(list).height(Fill).into()
     }
@@ -202,7 +205,12 @@ impl Files {
             }
             Line::Cut => Some(muted(format!("These are the newest {HELD}. Search for older ones.")).into()),
         };
-        container(drawn.unwrap_or_else(|| space().into())).padding([4, 18]).width(Fill).into()
+        let drawn = drawn.unwrap_or_else(|| space().into());
+        let drawn = match self.is_here(*line) {
+            true => container(drawn).padding(2).style(theme::notice(theme::ACCENT)).into(),
+            false => drawn,
+        };
+        container(drawn).padding([4, 18]).width(Fill).into()
     }
 
     fn nothing<'a>(&'a self, node: &'a Node) -> Element<'a, Message> {
@@ -247,13 +255,12 @@ fn heading<'a>(section: Section, count: usize) -> Element<'a, Message> {
 }
 
 /// What was shared last: its ticket is what one wants next.
-fn just_shared<'a>(share: &'a Share, copied: Option<&str>) -> Element<'a, Message> {
+fn just_shared<'a>(share: &'a Share, around: Around<'_>) -> Element<'a, Message> {
     let name = say::name(&share.name);
-    let words = column![
-        text(format!("{name} is shared.")).size(theme::BODY),
-        muted("Send its ticket to whoever is to have it.")
-    ];
-    let copy = match copied == Some(share.ticket.as_str()) {
+    let names: Vec<String> = share.peers.iter().map(|peer| around.name(*peer, "")).collect();
+    let words =
+        column![text(format!("{name} is shared.")).size(theme::BODY), muted(say::shared_with(share.scope, &names))];
+    let copy = match around.copied == Some(share.ticket.as_str()) {
         true => compact(Icon::Check, "Copied", theme::GOOD, Some(Message::Copy(share.ticket.clone()))),
         false => compact(Icon::Copy, "Copy the ticket", theme::ACCENT, Some(Message::Copy(share.ticket.clone()))),
     };

@@ -4,18 +4,17 @@ use std::path::PathBuf;
 
 use iced::widget::{button, column, container, row, text};
 use iced::{Alignment, Element, Fill};
+use kith_common::contact::Contact;
 use kith_common::file::{CopyState, Share, ShareState};
 use lucide_icons::Icon;
 
-use super::page::{Around, chip};
+use super::page::Around;
+use super::people::Choice;
 use super::transfer::{asked, card, kind_disc, titled};
 use super::{Ask, Files, Message};
 use crate::theme;
 use crate::widget::parts::{compact, copy, dot, muted, notice, pill};
 use crate::words::files as say;
-
-/// Contacts that are offered for keeping a copy.
-const OFFERED: usize = 40;
 
 impl Files {
     pub(super) fn share_line<'a>(&'a self, share: &'a Share, around: Around<'a>) -> Element<'a, Message> {
@@ -106,12 +105,13 @@ impl Files {
             ];
             page = page.push(line.spacing(9).align_y(Alignment::Center));
         }
-        let offered = around.people.contacts.iter().filter(|contact| contact.mutual && !contact.blocked);
-        let offered = offered.take(OFFERED).map(|contact| {
-            let peer = contact.peer_id;
-            let keeps = share.copies.iter().any(|copy| copy.peer == peer);
-            chip(around.name(peer, ""), keeps, Message::Copies(share.hash, peer))
-        });
-        page.push(row(offered).spacing(5).wrap()).into()
+        let choice = Choice {
+            fits: |contact: &Contact| contact.mutual && !contact.blocked,
+            chosen: |peer| share.copies.iter().any(|copy| copy.peer == peer),
+            sought: &self.find_keeper,
+            find: Message::FindKeeper,
+        };
+        let offered = choice.view(around, |peer| Message::Copies(share.hash, peer));
+        page.push(row(offered).spacing(5).align_y(Alignment::Center).wrap()).into()
     }
 }
