@@ -202,15 +202,16 @@ impl Client {
     }
 }
 
-/// Methods that have no outcome throw `failed` for what was refused, and a second line says what to try.
+/// Methods that have no outcome throw `failed` for what was refused. A second line says what to try, and a third which kind
+/// of failure it is; without one it is `kind`.
 fn thrown(failure: Failure, kind: FailureKind) -> Failure {
-    match failure.kind {
-        FailureKind::Internal => {
-            let (message, advice) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
-            Failure::new(kind, message).advise(advice)
-        }
-        _ => failure,
+    if failure.kind != FailureKind::Internal {
+        return failure;
     }
+    let mut lines = failure.message.splitn(3, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (message, advice, named) = (line(), line(), line());
+    Failure::new(FailureKind::from_name(named).unwrap_or(kind), message).advise(advice)
 }
 
 struct PeersObserver(mpsc::Sender<Vec<PeerInfo>>);

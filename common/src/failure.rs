@@ -21,6 +21,18 @@ pub enum FailureKind {
     NoDaemon,
 }
 
+impl FailureKind {
+    /// As it is written in JSON.
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// `None`: there is no such kind, or a newer version has it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        serde_json::from_value(name.into()).ok()
+    }
+}
+
 /// A failed action: one sentence on what failed and why, one on what to try.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
@@ -40,5 +52,19 @@ impl Failure {
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = advice.into();
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_known_by_its_name() {
+        assert_eq!(FailureKind::NotPermitted.name(), "not_permitted");
+        for kind in [FailureKind::InvalidArgument, FailureKind::NotPermitted, FailureKind::NoDaemon] {
+            assert_eq!(FailureKind::from_name(&kind.name()), Some(kind));
+        }
+        assert_eq!((FailureKind::from_name(""), FailureKind::from_name("of a newer version")), (None, None));
     }
 }

@@ -118,7 +118,7 @@ impl Client {
             let response = request.send().promise.await?;
             Ok(read_shares(response.get()?.get_shares()?)?)
         });
-        shares.await
+        shares.await.map_err(|failure| thrown(failure, FailureKind::Internal))
     }
 
     /// Nobody gets it from here any more; the file itself stays.
@@ -235,7 +235,7 @@ impl Client {
             let response = files(&node).kept_request().send().promise.await?;
             Ok(read_kept(response.get()?.get_kept()?)?)
         });
-        kept.await
+        kept.await.map_err(|failure| thrown(failure, FailureKind::Internal))
     }
 
     /// One of those is deleted here.
@@ -253,7 +253,7 @@ impl Client {
             let response = files(&node).settings_request().send().promise.await?;
             Ok(read_file_settings(response.get()?.get_settings()?)?)
         });
-        settings.await
+        settings.await.map_err(|failure| thrown(failure, FailureKind::Internal))
     }
 
     /// All of them; an empty folder stands for the user's Downloads.

@@ -224,9 +224,9 @@ impl files::Server for FilesServer {
     }
 }
 
-/// A method without an outcome says by an exception what was refused; its second line is what to try.
+/// A method without an outcome says by an exception what was refused; its second line is what to try, its third the kind.
 fn refused(failure: Failure) -> Error {
-    Error::failed(format!("{}\n{}", failure.message, failure.advice))
+    Error::failed(format!("{}\n{}\n{}", failure.message, failure.advice, failure.kind.name()))
 }
 
 fn shutting_down() -> Error {
