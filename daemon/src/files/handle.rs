@@ -14,14 +14,15 @@ use kith_common::ids::PeerId;
 use kith_common::node::Identity;
 use kith_common::target::Target;
 use kith_content::{ContentError, FileStat};
-use kith_store::{Database, PieceRow, ShareRow};
+use kith_store::{Database, PieceRow, ShareRow, ShareWord};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
-use super::adding::{self, Desk, Sink};
+use super::adding::{Desk, GiveUp};
 use super::check::{self, absolute, name_of, no_share, stopped};
+use super::clients::{self, Sink};
 use super::fetch::Origin;
-use super::library::{Places, blocking};
+use super::library::{Places, blocking, stand};
 use super::ports::Network;
 use super::serve::Serving;
 use super::task::{Command, Task};
@@ -40,7 +41,7 @@ pub struct Files {
     db: Database,
     people: watch::Receiver<Arc<People>>,
     identity: watch::Receiver<Arc<Identity>>,
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     serving: Arc<Serving>,
     settings: watch::Receiver<FileSettings>,
     downloads: PathBuf,
@@ -95,7 +96,7 @@ impl Files {
         let peers = self.named(&options.peers)?;
         let settings = self.settings.borrow().clone();
         let name = if options.name.is_empty() { name } else { &options.name };
-        let sink = self.desk.receive(name, settings).await?;
+        let sink = Sink::new(&self.desk, name, settings).await?;
         Ok(Receiving { files: self.clone(), sink, options, peers })
     }
 
@@ -109,18 +110,26 @@ impl Files {
                     .advise("Fetch it first: kithctl files get HASH")
             })?,
             Err(Status::Changed) => return Err(check::failure(&ContentError::Changed)),
+            Err(Status::NotFound) => return Err(check::failure(&ContentError::Missing)),
             Err(_) => {
                 return Err(Failure::new(FailureKind::Internal, "the file cannot be read now")
                     .advise("The log says why. Try again."));
             }
         };
-        Ok(Reading(adding::read(item, offset, length)?))
+        Ok(Reading(clients::read(item, offset, length)?))
     }
 
-    /// The newest first, before that position (0: the newest), with the text in name or path, or that hash.
+    /// The newest first, before that position (0: the newest), with each word in the name, the path, or the name of somebody
+    /// it is shared with, or with that hash.
     pub async fn shares(&self, search: &str, before: u64, limit: u32) -> Result<Vec<Share>, Failure> {
-        let search = search.to_owned();
-        let rows = self.db.read(move |store| store.shares(&search, before, limit)).await?;
+        let people = Arc::clone(&self.people.borrow());
+        let word = |text: &str| {
+            let wanted = text.to_lowercase();
+            let called = people.contacts.iter().filter(|contact| contact.name.to_lowercase().contains(&wanted));
+            ShareWord { text: text.to_owned(), peers: called.map(|contact| contact.peer_id).collect() }
+        };
+        let words: Vec<ShareWord> = search.split_whitespace().map(word).collect();
+        let rows = self.db.read(move |store| store.shares(&words, before, limit)).await?;
         let rows = self.looked_at(rows).await;
         Ok(rows.into_iter().map(|row| self.share(row)).collect())
     }
@@ -193,7 +202,7 @@ impl Files {
         Ok(NewTransfer { hash, kind, name, folder, wanted: Wanted::new(ticket.as_ref(), from, options.only_from) })
     }
 
-    /// A file that was fetched into that folder before and is as it was.
+    /// A file that was fetched into that folder before and is as it was. Dropping this gives up.
     async fn there_already(&self, new: &NewTransfer) -> Result<Option<Transfer>, Failure> {
         let hash = new.hash;
         let Some(row) = self.db.read(move |store| store.fetched(hash)).await? else { return Ok(None) };
@@ -201,10 +210,17 @@ impl Files {
             return Ok(None);
         }
         let (outboards, saved) = (self.desk.places.outboards.clone(), row.saved.clone());
+        let _turn = self.desk.checking().await;
+        let (_give_up, go_on) = GiveUp::new();
+        // What is something else by now is verified by nobody.
+        let making = self.desk.making().await;
         let same = blocking(move || {
-            let mut go_on = |_| std::ops::ControlFlow::Continue(());
-            Ok(FileStat::at(&saved)?.size == row.size_bytes
-                && kith_content::add_file(&saved, &outboards, &mut go_on)?.hash == hash)
+            if FileStat::at(&saved)?.size != row.size_bytes {
+                return Ok(false);
+            }
+            let found = kith_content::add_file(&saved, &outboards, &mut |_| go_on())?.hash;
+            making.note(found);
+            Ok(found == hash)
         });
         if !same.await.unwrap_or(false) {
             return Ok(None);
@@ -352,15 +368,18 @@ impl Files {
 
     /// How files stand on the disk now. What has changed is noted, and nobody has to ask for it to find out.
     async fn looked_at(&self, mut rows: Vec<ShareRow>) -> Vec<ShareRow> {
+        // Of folders those that were not there: all of their files are looked at.
+        let looked_at = |row: &&ShareRow| row.kind == FileKind::File || row.state == ShareState::Missing;
         let files: Vec<u64> =
-            rows.iter().filter(|row| row.kind == FileKind::File && !row.own_copy).map(|row| row.position).collect();
+            rows.iter().filter(|row| !row.own_copy).filter(looked_at).map(|row| row.position).collect();
         let pieces = self.db.read(move |store| {
             files.into_iter().map(|position| Ok((position, store.pieces(position)?))).collect::<Result<Vec<_>, _>>()
         });
         let Ok(pieces) = pieces.await else { return rows };
+        let blobs = self.desk.places.blobs.clone();
         let looking = tokio::task::spawn_blocking(move || {
-            let state = |(position, pieces): (u64, Vec<PieceRow>)| Some((position, stands(pieces.first()?)));
-            pieces.into_iter().filter_map(state).collect::<Vec<_>>()
+            let state = |(position, pieces): (u64, Vec<PieceRow>)| (position, stand(&pieces, &blobs));
+            pieces.into_iter().map(state).collect::<Vec<_>>()
         });
         let Ok(states) = looking.await else { return rows };
         for (position, state) in states {
@@ -375,17 +394,6 @@ impl Files {
             let _ = self.tell(Command::Stands { share: row.hash, state }).await;
         }
         rows
-    }
-}
-
-/// What a file is compared with what was shared.
-fn stands(piece: &PieceRow) -> ShareState {
-    match FileStat::at(&piece.path) {
-        Ok(stat) => {
-            let same = (stat.ino, stat.size, stat.mtime_ns) == (piece.ino, piece.size_bytes, piece.mtime_ns);
-            if same { ShareState::Available } else { ShareState::Changed }
-        }
-        Err(_) => ShareState::Missing,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sealed copies that contacts have asked this node to keep: takes them up to what the user allows, fetches them from their
 //! owners, and drops them. What is in them cannot be read here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use kith_common::contact::{People, Trust};
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{FileHash, FileKind, FileSettings, Kept, TransferState};
 use kith_common::ids::PeerId;
-use kith_content::Partial;
+use kith_content::{ContentError, Partial};
 use kith_store::KeptRow;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -26,6 +28,21 @@ use super::wire::Verdict;
 
 /// Copies that are fetched at a time; the others wait for their turn.
 const AT_ONCE: usize = 2;
+/// A disk that says nothing for so long is not waited for: everybody waits for the task that asks.
+pub(super) const DISK_WITHIN: Duration = Duration::from_secs(2);
+
+/// What has ended of a copy.
+pub(super) enum Ended {
+    Fetched(Outcome),
+    /// Its bytes are gone.
+    Removed,
+}
+
+struct Stuck {
+    why: String,
+    /// Whoever has asked for the copy knows.
+    told: bool,
+}
 
 struct Fetching {
     live: watch::Receiver<Live>,
@@ -36,18 +53,32 @@ pub(super) struct Keeper<N> {
     context: Context<N>,
     rows: Vec<KeptRow>,
     fetching: BTreeMap<FileHash, Fetching>,
-    tasks: JoinSet<(FileHash, Outcome)>,
-    /// Something on this machine was in the way: not tried again until the next start, or until it is asked for again.
-    stuck: BTreeMap<FileHash, String>,
+    tasks: JoinSet<(FileHash, Ended)>,
+    /// Their bytes are being removed.
+    going: BTreeSet<FileHash>,
+    /// Something on this machine was in the way: not tried again until the next start, or until it is asked for again by
+    /// somebody who has heard of it.
+    stuck: BTreeMap<FileHash, Stuck>,
     /// Dropped while they were fetched: the hashes of their parts.
     dropped: BTreeMap<FileHash, Vec<FileHash>>,
 }
 
 impl<N: Network> Keeper<N> {
     pub async fn load(context: Context<N>) -> Result<Self, Failure> {
-        let rows = context.db.read(|store| store.kept_copies()).await?;
-        let (fetching, tasks) = (BTreeMap::new(), JoinSet::new());
-        Ok(Self { context, rows, fetching, tasks, stuck: BTreeMap::new(), dropped: BTreeMap::new() })
+        let (rows, ids) = context.db.read(|store| Ok((store.kept_copies()?, store.kept_ids()?))).await?;
+        let kept = context.places.kept.clone();
+        if let Err(error) = blocking(move || sweep(&kept, &ids)).await {
+            tracing::warn!(%error, "what is left of copies that were dropped was not removed");
+        }
+        Ok(Self {
+            context,
+            rows,
+            fetching: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            going: BTreeSet::new(),
+            stuck: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+        })
     }
 
     /// What can be fetched from here, for the DHT.
@@ -94,9 +125,17 @@ impl<N: Network> Keeper<N> {
         let known = self.rows.iter().find(|row| row.id == keep.id).cloned();
         match known {
             Some(row) if row.peer == peer => {
-                if let Some(why) = self.stuck.remove(&row.id) {
-                    self.start_some();
-                    return Verdict::Refused(why);
+                match self.stuck.get_mut(&row.id) {
+                    Some(stuck) if !stuck.told => {
+                        stuck.told = true;
+                        return Verdict::Refused(stuck.why.clone());
+                    }
+                    // To be refused is the end of it: who asks after that wants it to be tried again.
+                    Some(_) => {
+                        self.stuck.remove(&row.id);
+                        self.start_some();
+                    }
+                    None => {}
                 }
                 return Verdict::Agreed { held_bytes: self.held(&row) };
             }
@@ -161,18 +200,21 @@ impl<N: Network> Keeper<N> {
             return Err("Its store is full.".to_owned());
         }
         let kept = self.context.places.kept.clone();
-        blocking(move || kith_content::room(&kept, bytes)).await.map_err(|_| "Its disk is full.".to_owned())
+        match timeout(DISK_WITHIN, blocking(move || kith_content::room(&kept, bytes))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("Its disk is full.".to_owned()),
+            Err(_) => Err("Its disk does not answer.".to_owned()),
+        }
     }
 
     /// Those that are not whole, as far as there is room.
     pub fn start_some(&mut self) {
         let waiting = |fetching: &Fetching| fetching.live.borrow().state == TransferState::Waiting;
         while self.fetching.values().filter(|fetching| !waiting(fetching)).count() < AT_ONCE {
-            let next = self
-                .rows
-                .iter()
-                .rfind(|row| !row.whole && !self.fetching.contains_key(&row.id) && !self.stuck.contains_key(&row.id));
-            let Some(row) = next.cloned() else { return };
+            let busy = |id: &FileHash| {
+                self.fetching.contains_key(id) || self.stuck.contains_key(id) || self.going.contains(id)
+            };
+            let Some(row) = self.rows.iter().rfind(|row| !row.whole && !busy(&row.id)).cloned() else { return };
             self.start(row);
         }
     }
@@ -203,7 +245,7 @@ impl<N: Network> Keeper<N> {
         let fetching = async move {
             let parts = match context.db.read(move |store| store.kept_parts(id)).await {
                 Ok(parts) => parts,
-                Err(failure) => return (id, Outcome::Stuck(failure)),
+                Err(failure) => return (id, Ended::Fetched(Outcome::Stuck(failure))),
             };
             let job = Job {
                 what: What::Copy { id, parts },
@@ -217,14 +259,14 @@ impl<N: Network> Keeper<N> {
                 boot: "unknown".to_owned(),
                 synced: Vec::new(),
             };
-            (id, fetch::run(context, job, BTreeMap::new(), live, token).await)
+            (id, Ended::Fetched(fetch::run(context, job, BTreeMap::new(), live, token).await))
         };
         self.tasks.spawn(fetching.instrument(span));
         self.fetching.insert(id, Fetching { live: shown, stop });
     }
 
-    /// The next fetch that has ended; nobody: waits.
-    pub async fn ended(&mut self) -> (FileHash, Outcome) {
+    /// What has ended next; nothing: waits.
+    pub async fn ended(&mut self) -> (FileHash, Ended) {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok(ended)) => return ended,
@@ -238,36 +280,62 @@ impl<N: Network> Keeper<N> {
     }
 
     /// `Some`: the copy is whole.
-    pub async fn handle_ended(&mut self, id: FileHash, outcome: Outcome) -> Option<FileHash> {
+    pub async fn handle_ended(&mut self, id: FileHash, ended: Ended) -> Option<FileHash> {
+        let whole = match ended {
+            Ended::Removed => {
+                self.going.remove(&id);
+                false
+            }
+            Ended::Fetched(outcome) => self.fetched(id, outcome).await,
+        };
+        self.start_some();
+        whole.then_some(id)
+    }
+
+    async fn fetched(&mut self, id: FileHash, outcome: Outcome) -> bool {
         self.fetching.remove(&id);
         if !self.rows.iter().any(|row| row.id == id) {
             let parts = self.dropped.remove(&id).unwrap_or_default();
-            self.remove_bytes(id, parts).await;
-            return None;
+            self.remove_bytes(id, parts, None);
+            return false;
         }
-        let whole = match outcome {
+        match outcome {
             Outcome::Done { path, partial } => {
-                let expected = self.context.places.kept.join(id.to_string());
-                if path == expected {
+                if path == self.context.places.kept.join(id.to_string()) {
                     let noted = self.note_whole(id).await;
                     if noted {
                         fetch::forget(self.context.places.kept.clone(), partial).await;
                     }
-                    noted
-                } else {
-                    tracing::error!(path = %path.display(), "a copy was saved under another name");
-                    false
+                    return noted;
                 }
+                // What stood there was of nobody.
+                tracing::error!("a copy was saved under another name: it is removed");
+                self.stick(id, "Its place was taken.".to_owned());
+                self.remove_bytes(id, Vec::new(), Some(path));
+                false
             }
             Outcome::Failed(failure) | Outcome::Stuck(failure) => {
                 tracing::warn!(%failure, "a copy cannot be kept now");
-                self.stuck.insert(id, failure.message);
+                self.stick(id, failure.message);
                 false
             }
             Outcome::Stopped => false,
-        };
-        self.start_some();
-        whole.then_some(id)
+        }
+    }
+
+    fn stick(&mut self, id: FileHash, why: String) {
+        self.stuck.insert(id, Stuck { why, told: false });
+    }
+
+    /// Something of it cannot be read any more: it is fetched again.
+    pub async fn handle_lost(&mut self, id: FileHash) {
+        let Some(row) = self.rows.iter_mut().find(|row| row.id == id && row.whole) else { return };
+        if let Err(failure) = self.context.db.write(move |store| store.set_kept_lost(id)).await {
+            return tracing::warn!(%failure, "that a copy is lost was not noted");
+        }
+        row.whole = false;
+        tracing::warn!("a copy that is kept for a contact is damaged: it is fetched again");
+        self.remove_bytes(id, Vec::new(), None);
     }
 
     async fn note_whole(&mut self, id: FileHash) -> bool {
@@ -318,36 +386,32 @@ impl<N: Network> Keeper<N> {
                         fetching.stop.cancel();
                         self.dropped.insert(id, parts);
                     }
-                    None => self.remove_bytes(id, parts).await,
+                    None => self.remove_bytes(id, parts, None),
                 }
             }
             Err(failure) => tracing::warn!(%failure, "a copy that is to be dropped was not"),
         }
     }
 
-    async fn remove_bytes(&self, id: FileHash, parts: Vec<FileHash>) {
-        let unused = match self.context.db.read(move |store| store.unused(&parts)).await {
-            Ok(unused) => unused,
-            Err(_) => Vec::new(),
-        };
-        let places = Arc::clone(&self.context.places);
-        let removing = blocking(move || {
-            Partial::discard_at(&places.kept, id)?;
-            for hash in unused {
-                kith_content::remove_outboard(&places.outboards, hash)?;
-            }
-            let place = places.kept.join(id.to_string());
-            let removed = if place.is_dir() { std::fs::remove_dir_all(&place) } else { std::fs::remove_file(&place) };
-            match removed {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(kith_content::ContentError::Io { what: format!("cannot remove {}", place.display()), error })
+    /// Nothing is fetched into the place meanwhile. `beside`: what goes as well.
+    fn remove_bytes(&mut self, id: FileHash, parts: Vec<FileHash>, beside: Option<PathBuf>) {
+        let (db, places) = (self.context.db.clone(), Arc::clone(&self.context.places));
+        self.going.insert(id);
+        self.tasks.spawn(async move {
+            let unused = db.read(move |store| store.unused(&parts)).await.unwrap_or_default();
+            let removing = blocking(move || {
+                Partial::discard_at(&places.kept, id)?;
+                for hash in unused {
+                    kith_content::remove_outboard(&places.outboards, hash)?;
                 }
-                _ => Ok(()),
+                remove(&places.kept.join(id.to_string()))?;
+                beside.as_deref().map_or(Ok(()), remove)
+            });
+            if let Err(error) = removing.await {
+                tracing::warn!(failure = %failure(&error), "the bytes of a copy were not removed");
             }
+            (id, Ended::Removed)
         });
-        if let Err(error) = removing.await {
-            tracing::warn!(failure = %failure(&error), "the bytes of a copy were not removed");
-        }
     }
 
     pub async fn close(&mut self) {
@@ -356,4 +420,31 @@ impl<N: Network> Keeper<N> {
         }
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// A file or a folder. That there is none is no error.
+fn remove(place: &Path) -> Result<(), ContentError> {
+    let removed = if place.is_dir() { std::fs::remove_dir_all(place) } else { std::fs::remove_file(place) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ContentError::Io { what: format!("cannot remove {}", place.display()), error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a daemon that was killed has left of copies that are kept no longer.
+fn sweep(kept: &Path, ids: &[FileHash]) -> Result<(), ContentError> {
+    let ids: BTreeSet<String> = ids.iter().map(FileHash::to_string).collect();
+    let unreadable = |error| ContentError::Io { what: format!("cannot read {}", kept.display()), error };
+    for entry in std::fs::read_dir(kept).map_err(unreadable)?.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        // Or what was put beside something that was in its place.
+        let id = name.split(' ').next().unwrap_or_default();
+        if id.parse::<FileHash>().is_ok() && !ids.contains(name) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use kith_common::contact::People;
 use kith_common::failure::Failure;
@@ -19,6 +20,8 @@ use super::wire::{Answer, Get, MAX_LIST_BYTES, Question, Status};
 
 /// Files that are kept open, for what is being fetched from here: each takes two descriptors.
 const MAX_OPEN: usize = 48;
+/// A folder that was not there is looked for once in so long, whoever asks for it: each of its files is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Where the daemon keeps what is not the user's.
 #[derive(Debug, Clone)]
@@ -55,16 +58,20 @@ pub(super) struct Item {
     pub provide: Box<dyn Provide>,
     /// Of which share; `None`: a copy that is kept for somebody.
     pub share: Option<FileHash>,
+    /// Of which copy.
+    pub kept: Option<FileHash>,
     pub name: String,
     /// Ciphertext.
     pub sealed: bool,
 }
 
-/// A share that is not what it was.
+/// What was found out when somebody asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken {
-    pub share: FileHash,
-    pub state: ShareState,
+pub(super) enum Noticed {
+    /// A share stands otherwise than it did.
+    Share { share: FileHash, state: ShareState },
+    /// Of a copy that is kept for a contact something is lost.
+    Kept(FileHash),
 }
 
 /// By hash, and whether it is that of a sealed copy.
@@ -82,7 +89,9 @@ pub(super) struct Library {
     people: watch::Receiver<Arc<People>>,
     pub places: Places,
     shelf: Mutex<Shelf>,
-    broken: mpsc::Sender<Broken>,
+    /// When folders that were not there were looked for.
+    looked: Mutex<HashMap<FileHash, Instant>>,
+    noticed: mpsc::Sender<Noticed>,
 }
 
 impl Library {
@@ -90,9 +99,9 @@ impl Library {
         db: Database,
         people: watch::Receiver<Arc<People>>,
         places: Places,
-        broken: mpsc::Sender<Broken>,
+        noticed: mpsc::Sender<Noticed>,
     ) -> Self {
-        Self { db, people, places, shelf: Mutex::default(), broken }
+        Self { db, people, places, shelf: Mutex::default(), looked: Mutex::default(), noticed }
     }
 
     /// Something was shared or withdrawn: files that are open may be of no share any more.
@@ -133,9 +142,8 @@ impl Library {
             if let Some(holding) = best(allowed, hash) {
                 match holding.state {
                     ShareState::Available => answer = offered(holding, hash),
-                    ShareState::Changed | ShareState::Missing if ticketed(holding) => {
-                        answer.status = Status::Changed;
-                    }
+                    ShareState::Missing if self.is_back(holding, hash).await? => answer = offered(holding, hash),
+                    ShareState::Changed if ticketed(holding) => answer.status = Status::Changed,
                     ShareState::Changed | ShareState::Missing => {}
                 }
             } else if found.iter().any(ticketed) {
@@ -168,7 +176,7 @@ impl Library {
         let found = self.db.read(move |store| store.holdings(hash)).await.map_err(failed)?;
         let mut refusal = Status::NotFound;
         for holding in found.iter().filter(|holding| self.may_have(peer, holding)) {
-            if holding.state != ShareState::Available {
+            if holding.state == ShareState::Changed {
                 refusal = Status::Changed;
                 continue;
             }
@@ -207,7 +215,7 @@ impl Library {
         });
         match opened.await {
             Ok((served, name)) => {
-                Ok(Some(Arc::new(Item { provide: Box::new(served), share: None, name, sealed: false })))
+                Ok(Some(Arc::new(Item { provide: Box::new(served), share: None, kept: None, name, sealed: false })))
             }
             Err(error) => {
                 tracing::debug!(%error, "a file that was fetched cannot be read");
@@ -225,9 +233,40 @@ impl Library {
         let (of, own) = (holding.of.clone(), self.is_own(&holding.of.path));
         let opened = blocking(move || Served::open(&of.path, Some(outboard.as_path()), hash, as_shared(&of, own)?));
         match opened.await {
-            Ok(served) => Ok(self.keep_open(key, holding, Box::new(served), false)),
-            Err(error) => Err(self.note(holding.share, &error)),
+            Ok(served) => {
+                // One file of a folder says nothing of the others.
+                if holding.state == ShareState::Missing && holding.kind == FileKind::File {
+                    self.tell(Noticed::Share { share: holding.share, state: ShareState::Available });
+                }
+                Ok(self.keep_open(key, holding, Box::new(served), false))
+            }
+            Err(error) => Err(self.note(holding.share, holding.state, &error)),
         }
+    }
+
+    /// Whether something that was missing is there again, as a disk is that was unplugged: that is noted.
+    async fn is_back(&self, holding: &Holding, hash: FileHash) -> Result<bool, Failure> {
+        if holding.kind == FileKind::File || holding.share != hash {
+            return Ok(self.open_holding(holding, hash).await.is_ok());
+        }
+        {
+            let (mut looked, now) = (self.looked.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+            looked.retain(|_, at| now.saturating_duration_since(*at) < LOOK_AGAIN);
+            if looked.contains_key(&hash) {
+                return Ok(false);
+            }
+            looked.insert(hash, now);
+        }
+        let pieces = self.db.read(move |store| match store.share(hash)? {
+            Some(share) => store.pieces(share.position),
+            None => Ok(Vec::new()),
+        });
+        let (pieces, blobs) = (pieces.await?, self.places.blobs.clone());
+        let state = blocking(move || Ok(stand(&pieces, &blobs))).await.unwrap_or(ShareState::Missing);
+        if state != ShareState::Missing {
+            self.tell(Noticed::Share { share: hash, state });
+        }
+        Ok(state == ShareState::Available)
     }
 
     async fn open_copy(&self, peer: PeerId, id: FileHash) -> Result<Result<Arc<Item>, Status>, Failure> {
@@ -251,16 +290,17 @@ impl Library {
         }
         let (path, outboard) =
             (self.places.kept_part(&kept, number), kith_content::outboard_path(&self.places.outboards, part.hash));
-        let opened = blocking(move || Served::open(&path, Some(outboard.as_path()), part.hash, None)).await;
-        Ok(match opened {
+        let opened = blocking(move || {
+            let served = Served::open(&path, Some(outboard.as_path()), part.hash, None)?;
+            if served.size() == part.size_bytes { Ok(served) } else { Err(ContentError::Damaged("the copy")) }
+        });
+        Ok(match opened.await {
             Ok(served) => {
-                let item = Item { provide: Box::new(served), share: None, name: String::new(), sealed: true };
+                let (kept, name) = (Some(kept.id), String::new());
+                let item = Item { provide: Box::new(served), share: None, kept, name, sealed: true };
                 Ok(self.shelve(key, Arc::new(item)))
             }
-            Err(error) => {
-                tracing::warn!(%error, "a copy that is kept for a contact cannot be read");
-                Err(Status::NotFound)
-            }
+            Err(error) => Err(self.note_kept(Some(kept.id), &error)),
         })
     }
 
@@ -285,25 +325,50 @@ impl Library {
         });
         match opened.await {
             Ok(provide) => Ok(self.keep_open(key, holding, provide, true)),
-            Err(error) => Err(self.note(holding.share, &error)),
+            Err(error) => Err(self.note(holding.share, holding.state, &error)),
         }
     }
 
-    /// What is to be said about a range that could not be read, and done about its share.
-    pub fn note(&self, share: FileHash, error: &ContentError) -> Status {
-        let state = match error {
-            ContentError::Missing => ShareState::Missing,
-            ContentError::Changed | ContentError::Damaged(_) | ContentError::NotAFile(_) => ShareState::Changed,
+    /// What is to be said about a range that could not be read, and done about its share, which was in that state.
+    pub fn note(&self, share: FileHash, was: ShareState, error: &ContentError) -> Status {
+        let (state, status) = match error {
+            ContentError::Missing => (ShareState::Missing, Status::NotFound),
+            ContentError::Changed | ContentError::Damaged(_) | ContentError::NotAFile(_) => {
+                (ShareState::Changed, Status::Changed)
+            }
             ContentError::NotHere | ContentError::BadRange => return Status::Missing,
             error => {
                 tracing::warn!(%error, "a file that is shared cannot be read");
                 return Status::Busy { retry_ms: 5000 };
             }
         };
-        self.forget_open();
-        // When many are found at once, the others are found again.
-        let _ = self.broken.try_send(Broken { share, state });
-        Status::Changed
+        if state != was {
+            self.forget_open();
+            self.tell(Noticed::Share { share, state });
+        }
+        status
+    }
+
+    /// The same of a copy that is kept for a contact.
+    pub fn note_kept(&self, id: Option<FileHash>, error: &ContentError) -> Status {
+        let lost = match error {
+            ContentError::Missing | ContentError::NotAFile(_) | ContentError::Damaged(_) => true,
+            // The disk has lost it.
+            ContentError::Io { error, .. } => error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()),
+            ContentError::NotHere | ContentError::BadRange => return Status::Missing,
+            _ => false,
+        };
+        tracing::warn!(%error, "a copy that is kept for a contact cannot be read");
+        if let Some(id) = id.filter(|_| lost) {
+            self.forget_open();
+            self.tell(Noticed::Kept(id));
+        }
+        Status::Missing
+    }
+
+    fn tell(&self, noticed: Noticed) {
+        // When much is found at once, the rest is found again.
+        let _ = self.noticed.try_send(noticed);
     }
 
     pub fn is_own(&self, path: &Path) -> bool {
@@ -321,7 +386,7 @@ impl Library {
     }
 
     fn keep_open(&self, key: (i64, Key), holding: &Holding, provide: Box<dyn Provide>, sealed: bool) -> Arc<Item> {
-        let item = Item { provide, share: Some(holding.share), name: holding.name.clone(), sealed };
+        let item = Item { provide, share: Some(holding.share), kept: None, name: holding.name.clone(), sealed };
         self.shelve(key, Arc::new(item))
     }
 
@@ -346,6 +411,18 @@ pub(super) fn as_shared(of: &PieceRow, own: bool) -> Result<Option<FileStat>, Co
     }
     let dev = FileStat::at(&of.path)?.dev;
     Ok(Some(FileStat { dev, ino: of.ino, size: of.size_bytes, mtime_ns: of.mtime_ns }))
+}
+
+/// How files stand on the disk, beside what was shared: the first that does not decides. Those of the daemon are there or not.
+pub(super) fn stand(pieces: &[PieceRow], blobs: &Path) -> ShareState {
+    for piece in pieces {
+        let Ok(stat) = FileStat::at(&piece.path) else { return ShareState::Missing };
+        let same = (stat.ino, stat.size, stat.mtime_ns) == (piece.ino, piece.size_bytes, piece.mtime_ns);
+        if !same && !piece.path.starts_with(blobs) {
+            return ShareState::Changed;
+        }
+    }
+    ShareState::Available
 }
 
 /// A whole share rather than a file of one.

@@ -9,6 +9,7 @@
 
 mod adding;
 mod check;
+mod clients;
 mod errands;
 mod fetch;
 mod handle;
@@ -22,7 +23,9 @@ mod settings;
 mod source;
 mod talk;
 mod task;
+mod tidy;
 mod transfers;
+mod uploads;
 mod wire;
 
 #[cfg(test)]

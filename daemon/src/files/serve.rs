@@ -3,14 +3,16 @@
 //! Questions are answered one after the other, in their order, so that a peer that asks a thousand times a second waits for
 //! itself: it has one thread at a time, and what it does not read is not made. Others take turns with it at the disk.
 
+mod takers;
+
 use std::cmp::Ordering as Cmp;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_common::failure::Failure;
-use kith_common::file::{FileHash, Upload};
+use kith_common::file::{FileHash, ShareState};
 use kith_common::ids::PeerId;
 use kith_common::node::Path;
 use kith_core::listener::Begin;
@@ -22,30 +24,36 @@ use tokio::time::{sleep_until, timeout};
 
 use super::library::{Item, Library};
 use super::pipe::{self, FRAME_TIMEOUT, PIECE, PipeError};
+use super::uploads::Uploads;
 use super::wire::{self, Data, Frame, Get, Keep, Question, Status, Verdict};
 use crate::net::FilesStream;
+use takers::{Takers, Taking};
 
 /// Questions of one stream that wait for their turn: as many as a transfer asks at a time, and some to take back. What is
 /// behind them is not read.
 const MAX_WAITING: usize = 2 * kith_core::transfer::MOST_ASKED;
-/// Questions of one stream a second that go to the database, after a first row of [`LOOKUP_BURST`].
-const LOOKUPS_PER_SECOND: u64 = 100;
-const LOOKUP_BURST: u32 = 200;
+/// Of these, the ones that are no ranges: whoever asks to have a copy kept sends long lists before anybody has looked whether
+/// it may.
+const MAX_WAITING_WORDS: usize = 4;
+/// A question of a peer that goes to the database costs it so long, whichever of its streams it is on; so much of that is
+/// free after a pause. A folder's worth of questions takes seconds, and a thread is never one peer's alone.
+const LOOKUP_COST: Duration = Duration::from_millis(2);
+const LOOKUPS_FREE: Duration = Duration::from_secs(2);
+/// What has this node write something down costs as much as so many questions.
+const WISH_LOOKUPS: usize = 5;
 /// Threads that read and encode at a time, for all peers together.
 const READERS: usize = 2;
 /// Memory for ranges that are made and not yet taken, of all peers and of one.
 const SENDING_BYTES: usize = 48 * 1024 * 1024;
 const SENDING_BYTES_PER_PEER: usize = 16 * 1024 * 1024;
 const COUNTED: usize = 1024;
+/// However low a limit is: less would be mostly the overhead of packets.
+const MIN_STEP: usize = 1024;
 /// Who finds no room in this time is told to ask again.
 const ROOM_WITHIN: Duration = Duration::from_secs(5);
 const ROOM_RETRY_MS: u32 = 1000;
 /// A stream on which nobody asks anything is closed.
 const IDLE: Duration = Duration::from_secs(120);
-/// An upload is shown for so long after its last byte.
-const SHOWN: Duration = Duration::from_secs(4);
-/// Uploads that are shown.
-const MAX_SHOWN: usize = 256;
 
 /// What a peer wants of this node's task.
 #[derive(Debug)]
@@ -75,7 +83,36 @@ pub(super) struct Serving {
     pub uploads: Mutex<Uploads>,
     readers: Semaphore,
     memory: Arc<Semaphore>,
-    of_peers: Mutex<BTreeMap<PeerId, Arc<Semaphore>>>,
+    takers: Takers,
+    of_peers: Mutex<BTreeMap<PeerId, Arc<OfPeer>>>,
+}
+
+/// What one peer has, on all its streams together.
+struct OfPeer {
+    memory: Arc<Semaphore>,
+    turns: Mutex<Turns>,
+}
+
+/// When a peer's questions go to the database.
+#[derive(Default)]
+struct Turns {
+    /// When all of them are paid for.
+    paid_at: Option<Instant>,
+}
+
+impl Turns {
+    /// So many more: at that time they may.
+    fn take(&mut self, questions: u32, now: Instant) -> Instant {
+        let earliest = now.checked_sub(LOOKUPS_FREE).unwrap_or(now);
+        let at = self.paid_at.map_or(earliest, |at| at.max(earliest)) + LOOKUP_COST * questions;
+        self.paid_at = Some(at);
+        at
+    }
+
+    /// There is nothing to remember.
+    fn is_rested(&self, now: Instant) -> bool {
+        self.paid_at.is_none_or(|at| now.saturating_duration_since(at) >= LOOKUPS_FREE)
+    }
 }
 
 impl Serving {
@@ -94,16 +131,20 @@ impl Serving {
             uploads: Mutex::default(),
             readers: Semaphore::new(READERS),
             memory: Arc::new(Semaphore::new(SENDING_BYTES / COUNTED)),
+            takers: Takers::default(),
             of_peers: Mutex::default(),
         }
     }
 
-    /// Of one peer, all its streams together.
-    fn of_peer(&self, peer: PeerId) -> Arc<Semaphore> {
-        let mut all = lock(&self.of_peers);
-        all.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        let own = all.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(SENDING_BYTES_PER_PEER / COUNTED)));
-        Arc::clone(own)
+    fn of_peer(&self, peer: PeerId) -> Arc<OfPeer> {
+        let (mut all, now) = (lock(&self.of_peers), Instant::now());
+        // Who opens another stream is no other peer.
+        all.retain(|_, of_peer| Arc::strong_count(of_peer) > 1 || !lock(&of_peer.turns).is_rested(now));
+        let new = || {
+            let memory = Arc::new(Semaphore::new(SENDING_BYTES_PER_PEER / COUNTED));
+            Arc::new(OfPeer { memory, turns: Mutex::default() })
+        };
+        Arc::clone(all.entry(peer).or_insert_with(new))
     }
 }
 
@@ -111,89 +152,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What peers are fetching now, for display.
-#[derive(Default)]
-pub(super) struct Uploads {
-    rows: BTreeMap<(PeerId, Option<FileHash>, bool), Row>,
-    /// By share, since they were last taken.
-    sent: BTreeMap<FileHash, u64>,
-}
-
-struct Row {
-    hash: FileHash,
-    file_name: String,
-    path: Path,
-    sent: u64,
-    last: Instant,
-    /// When and how much, over the last seconds.
-    recent: VecDeque<(Instant, u64)>,
-}
-
-/// The rate is that of so long.
-const RATE_OVER: Duration = Duration::from_secs(3);
-
-impl Uploads {
-    fn note(&mut self, peer: PeerId, path: Path, asked: FileHash, item: &Item, bytes: u64, now: Instant) {
-        if let Some(share) = item.share.filter(|_| !item.sealed) {
-            *self.sent.entry(share).or_default() += bytes;
-        }
-        let key = (peer, item.share, item.sealed);
-        if self.rows.len() >= MAX_SHOWN && !self.rows.contains_key(&key) {
-            return;
-        }
-        let row = self.rows.entry(key).or_insert_with(|| Row {
-            hash: item.share.unwrap_or(asked),
-            file_name: item.name.clone(),
-            path,
-            sent: 0,
-            last: now,
-            recent: VecDeque::new(),
-        });
-        (row.path, row.last, row.sent) = (path, now, row.sent + bytes);
-        row.recent.push_back((now, bytes));
-        while row.recent.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_OVER) {
-            row.recent.pop_front();
-        }
-    }
-
-    /// Names are the caller's to fill in.
-    pub fn rows(&mut self, now: Instant) -> Vec<Upload> {
-        self.rows.retain(|_, row| now.saturating_duration_since(row.last) < SHOWN);
-        let rate = |row: &Row| {
-            let since = row.recent.front().map_or(now, |(at, _)| *at);
-            let recent = row.recent.iter().filter(|(at, _)| now.saturating_duration_since(*at) <= RATE_OVER);
-            let seconds = now.saturating_duration_since(since).as_secs_f64().clamp(0.25, RATE_OVER.as_secs_f64());
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let rate = (recent.map(|(_, bytes)| *bytes).sum::<u64>() as f64 / seconds) as u64;
-            rate
-        };
-        let shown = self.rows.iter().map(|((peer, _, sealed), row)| Upload {
-            peer: *peer,
-            name: String::new(),
-            hash: row.hash,
-            file_name: row.file_name.clone(),
-            sent_bytes: row.sent,
-            bytes_per_second: rate(row),
-            path: Some(row.path),
-            sealed: *sealed,
-        });
-        shown.collect()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// By share, since this was last asked.
-    pub fn take_sent(&mut self) -> BTreeMap<FileHash, u64> {
-        std::mem::take(&mut self.sent)
-    }
-}
-
 /// What one side of a stream has read and the other is to answer.
 enum Job {
-    Have(Vec<Question>),
     Get(Get),
+    /// With its place among those that wait.
+    Word(Word, OwnedSemaphorePermit),
+}
+
+enum Word {
+    Have(Vec<Question>),
     Offer { ticket: String, files: u32 },
     Keep(Keep),
     Drop(FileHash),
@@ -219,6 +186,13 @@ struct Told {
     open: AtomicUsize,
 }
 
+impl Told {
+    fn new() -> Self {
+        let pace = Mutex::new(Allowance::new(None));
+        Self { cancelled: Mutex::default(), pace, changed: Notify::new(), open: AtomicUsize::new(0) }
+    }
+}
+
 /// Serves until the peer is done, breaks the rules, or the service stops.
 pub(super) async fn run(serving: Arc<Serving>, from: FilesStream) {
     let FilesStream { peer, stream, path } = from;
@@ -226,30 +200,20 @@ pub(super) async fn run(serving: Arc<Serving>, from: FilesStream) {
     let (jobs, waiting) = mpsc::channel(MAX_WAITING);
     // One is made while one is written.
     let (made, ready) = mpsc::channel(1);
-    let told = Told {
-        cancelled: Mutex::default(),
-        pace: Mutex::new(Allowance::new(None)),
-        changed: Notify::new(),
-        open: AtomicUsize::new(0),
-    };
+    let told = Told::new();
     let mut service = serving.service.clone();
     let of_peer = serving.of_peer(peer);
-    let mut maker = Maker {
-        serving: &serving,
-        peer,
-        of_peer,
-        lookups: Allowance::new(Some(LOOKUPS_PER_SECOND)),
-        burst: LOOKUP_BURST,
-        keep: None,
-    };
+    let taking = serving.takers.join();
+    let mut maker = Maker { serving: &serving, peer, of_peer, keep: None };
     let end = tokio::select! {
         end = read(reader, jobs, &told) => end,
         end = async {
             // The last answers are written after the last question has been read.
-            let (made, written) = tokio::join!(maker.make(waiting, made, &told), write(writer, ready, &serving, peer, path, &told));
+            let (made, written) = tokio::join!(maker.make(waiting, made, &told), write(writer, ready, &serving, peer, path, (&told, &taking)));
             written.and(made)
         } => end,
         _ = service.wait_for(|begin| *begin == Begin::Stopped) => Ok(()),
+        () = taking.end.cancelled() => Err(PipeError::Nonsense("it takes hardly anything of what others wait for as well")),
     };
     if let Err(error) = end {
         tracing::debug!(%peer, "files stream: {error}");
@@ -257,14 +221,21 @@ pub(super) async fn run(serving: Arc<Serving>, from: FilesStream) {
 }
 
 async fn read(mut reader: impl AsyncRead + Unpin, jobs: mpsc::Sender<Job>, told: &Told) -> Result<(), PipeError> {
+    let words = Arc::new(Semaphore::new(MAX_WAITING_WORDS));
     loop {
         let answering = || told.open.load(Ordering::Relaxed) > 0;
-        let job = match pipe::read_unless_idle(&mut reader, IDLE, answering).await? {
-            Frame::Have(questions) => Job::Have(questions),
-            Frame::Get(get) => Job::Get(get),
-            Frame::Offer { ticket, files } => Job::Offer { ticket, files },
-            Frame::Keep(keep) => Job::Keep(keep),
-            Frame::Drop(id) => Job::Drop(id),
+        let word = match pipe::read_unless_idle(&mut reader, IDLE, answering).await? {
+            Frame::Get(get) => {
+                told.open.fetch_add(1, Ordering::Relaxed);
+                if jobs.send(Job::Get(get)).await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+            Frame::Have(questions) => Word::Have(questions),
+            Frame::Offer { ticket, files } => Word::Offer { ticket, files },
+            Frame::Keep(keep) => Word::Keep(keep),
+            Frame::Drop(id) => Word::Drop(id),
             Frame::Cancel(id) => {
                 let mut cancelled = lock(&told.cancelled);
                 // More than can wait here are of questions that were answered.
@@ -283,7 +254,9 @@ async fn read(mut reader: impl AsyncRead + Unpin, jobs: mpsc::Sender<Job>, told:
             _ => return Err(PipeError::Nonsense("an answer where questions are asked")),
         };
         told.open.fetch_add(1, Ordering::Relaxed);
-        if jobs.send(job).await.is_err() {
+        // What is behind one that finds no place is not read.
+        let Ok(place) = Arc::clone(&words).acquire_owned().await else { return Ok(()) };
+        if jobs.send(Job::Word(word, place)).await.is_err() {
             return Ok(());
         }
     }
@@ -292,9 +265,7 @@ async fn read(mut reader: impl AsyncRead + Unpin, jobs: mpsc::Sender<Job>, told:
 struct Maker<'a> {
     serving: &'a Serving,
     peer: PeerId,
-    of_peer: Arc<Semaphore>,
-    lookups: Allowance,
-    burst: u32,
+    of_peer: Arc<OfPeer>,
     /// A list that comes in several frames.
     keep: Option<KeepList>,
 }
@@ -309,13 +280,7 @@ impl Maker<'_> {
         while let Some(job) = jobs.recv().await {
             let ready = match job {
                 Job::Get(get) => self.get(get, told).await,
-                job => {
-                    self.wait_for_turn().await;
-                    match self.frame(job).await? {
-                        Some(frame) => plain(&frame),
-                        None => continue,
-                    }
-                }
+                Job::Word(word, _place) => plain(&self.frame(word).await?),
             };
             if made.send(ready).await.is_err() {
                 break;
@@ -325,21 +290,24 @@ impl Maker<'_> {
     }
 
     /// Keeps a peer from having the database to itself.
-    async fn wait_for_turn(&mut self) {
-        if self.burst > 0 {
-            self.burst -= 1;
-            return;
-        }
-        if let Some(at) = self.lookups.ready_at() {
+    async fn wait_for_turn(&self, questions: usize) {
+        let now = Instant::now();
+        let questions = u32::try_from(questions).unwrap_or(u32::MAX);
+        let at = lock(&self.of_peer.turns).take(questions, now);
+        if at > now {
             sleep_until(at.into()).await;
         }
-        self.lookups.take(1, Instant::now());
     }
 
-    async fn frame(&mut self, job: Job) -> Result<Option<Frame>, PipeError> {
+    async fn frame(&mut self, word: Word) -> Result<Frame, PipeError> {
         let stopping = || PipeError::Ended(std::io::ErrorKind::BrokenPipe.into());
-        Ok(Some(match job {
-            Job::Have(questions) => {
+        self.wait_for_turn(match &word {
+            Word::Have(questions) => questions.len(),
+            Word::Offer { .. } | Word::Keep(_) | Word::Drop(_) => WISH_LOOKUPS,
+        })
+        .await;
+        Ok(match word {
+            Word::Have(questions) => {
                 let mut answers = Vec::with_capacity(questions.len());
                 for question in &questions {
                     let answer = self.serving.library.answer(self.peer, question).await;
@@ -350,22 +318,21 @@ impl Maker<'_> {
                 }
                 Frame::HaveReply(answers)
             }
-            Job::Offer { ticket, files } => {
+            Word::Offer { ticket, files } => {
                 Frame::OfferReply(self.wish(|reply| Wish::Offer { ticket, files, reply }).await.ok_or_else(stopping)?)
             }
-            Job::Keep(keep) => match self.listed(keep)? {
+            Word::Keep(keep) => match self.listed(keep)? {
                 Some(keep) => {
                     Frame::KeepReply(self.wish(|reply| Wish::Keep { keep, reply }).await.ok_or_else(stopping)?)
                 }
                 // More of the list is to come.
                 None => Frame::KeepReply(Verdict::Noted { held_bytes: 0 }),
             },
-            Job::Drop(id) => {
+            Word::Drop(id) => {
                 self.wish(|reply| Wish::Drop { id, reply }).await.ok_or_else(stopping)?;
                 Frame::Dropped
             }
-            Job::Get(_) => return Ok(None),
-        }))
+        })
     }
 
     async fn wish<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Option<T> {
@@ -409,7 +376,7 @@ impl Maker<'_> {
             Ok(item) => item,
             Err(status) => {
                 // Who guesses hashes is slowed down.
-                self.wait_for_turn().await;
+                self.wait_for_turn(1).await;
                 return self.not(get.id, status);
             }
         };
@@ -438,11 +405,8 @@ impl Maker<'_> {
             Ok(_) => self.not(get.id, Status::Missing),
             Err(error) => {
                 let status = match item.share {
-                    Some(share) => self.serving.library.note(share, &error),
-                    None => {
-                        tracing::warn!(%error, "a copy that is kept for a contact cannot be read");
-                        Status::Missing
-                    }
+                    Some(share) => self.serving.library.note(share, ShareState::Available, &error),
+                    None => self.serving.library.note_kept(item.kept, &error),
                 };
                 self.not(get.id, status)
             }
@@ -456,9 +420,14 @@ impl Maker<'_> {
 
     async fn memory(&self, bytes: usize) -> Option<Memory> {
         let count = u32::try_from(bytes.div_ceil(COUNTED)).ok()?;
-        let of_peer = Arc::clone(&self.of_peer).acquire_many_owned(count).await.ok()?;
-        let of_all = timeout(ROOM_WITHIN, Arc::clone(&self.serving.memory).acquire_many_owned(count));
-        Some((of_peer, of_all.await.ok()?.ok()?))
+        let of_peer = Arc::clone(&self.of_peer.memory).acquire_many_owned(count).await.ok()?;
+        let of_all = || timeout(ROOM_WITHIN, Arc::clone(&self.serving.memory).acquire_many_owned(count));
+        let of_all = match of_all().await {
+            // Somebody may have it to no use.
+            Err(_) if self.serving.takers.end_slowest(Instant::now()) => of_all().await,
+            waited => waited,
+        };
+        Some((of_peer, of_all.ok()?.ok()?))
     }
 }
 
@@ -472,18 +441,28 @@ async fn write(
     serving: &Serving,
     peer: PeerId,
     path: Path,
-    told: &Told,
+    (told, taking): (&Told, &Taking<'_>),
 ) -> Result<(), PipeError> {
     let mut relay = Allowance::new((path == Path::Relayed).then_some(RELAY_FILE_RATE));
     while let Some(next) = ready.recv().await {
+        taking.begin();
+        taking.wait(Instant::now());
         pipe::write_bytes(&mut writer, &next.frame).await?;
+        taking.took(0, Instant::now());
         let mut rest = next.body.as_slice();
         while !rest.is_empty() {
+            let ours = relay.ready_at().max(lock(&serving.limit).ready_at());
+            if lock(&told.pace).ready_at() > ours {
+                taking.wait(Instant::now());
+            }
             wait(&mut relay, serving, told).await;
-            let (piece, behind) = rest.split_at(step(told).min(rest.len()));
+            taking.wait(Instant::now());
+            let rates = [relay.rate(), lock(&serving.limit).rate(), lock(&told.pace).rate()];
+            let (piece, behind) = rest.split_at(step(rates).min(rest.len()));
             rest = behind;
             pipe::write_bytes(&mut writer, piece).await?;
             let (bytes, now) = (piece.len() as u64, Instant::now());
+            taking.took(bytes, now);
             relay.take(bytes, now);
             lock(&serving.limit).take(bytes, now);
             lock(&told.pace).take(bytes, now);
@@ -491,17 +470,20 @@ async fn write(
                 lock(&serving.uploads).note(peer, path, *asked, item, bytes, now);
             }
         }
+        taking.wait(Instant::now());
         timeout(FRAME_TIMEOUT, writer.flush()).await??;
+        taking.begin();
         told.open.fetch_sub(1, Ordering::Relaxed);
     }
     let _ = timeout(FRAME_TIMEOUT, writer.shutdown()).await;
     Ok(())
 }
 
-/// Whoever asks for a pace asks for it evenly: a hundredth of a second at a time.
-fn step(told: &Told) -> usize {
-    let rate = lock(&told.pace).rate().unwrap_or(u64::MAX);
-    usize::try_from(rate / 100).unwrap_or(PIECE).clamp(1024, PIECE)
+/// What goes at once under these limits: a hundredth of a second of the lowest. Whoever asks for a pace asks for it evenly,
+/// and a piece that takes longer than a peer waits for the next one would never arrive.
+fn step(rates: [Option<u64>; 3]) -> usize {
+    let lowest = rates.into_iter().flatten().min();
+    lowest.map_or(PIECE, |rate| usize::try_from(rate / 100).unwrap_or(PIECE).clamp(MIN_STEP, PIECE))
 }
 
 /// Until the relay, the user and the peer let something pass.
@@ -517,3 +499,6 @@ async fn wait(relay: &mut Allowance, serving: &Serving, told: &Told) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,11 +24,11 @@ use tracing::Instrument as _;
 use super::FilesParts;
 use super::adding::Desk;
 use super::check::{self, name_of, provider_key};
-use super::errands::{self, Visit};
+use super::errands::{self, About, Visit};
 use super::fetch::{Context, Outcome};
 use super::handle::ticket;
-use super::keeper::Keeper;
-use super::library::{Broken, Library, Places};
+use super::keeper::{DISK_WITHIN, Keeper};
+use super::library::{Library, Noticed, Places};
 use super::ports::Network;
 use super::serve::{self, Serving, Wish};
 use super::source::Bench;
@@ -41,7 +41,7 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Streams of peers that are served at a time: each may hold a few units.
 const MAX_SERVED: usize = 128;
-/// Shares that are found broken, and wishes of peers, which wait for this task.
+/// What is noticed of shares, and wishes of peers, which wait for this task.
 const QUEUE: usize = 64;
 /// Offers that wait for their user, in all and of one contact.
 const MAX_OFFERS: u32 = 500;
@@ -123,11 +123,13 @@ pub(super) struct Task<N> {
     settings: watch::Sender<FileSettings>,
     incoming: Option<mpsc::Receiver<FilesStream>>,
     wishes: mpsc::Receiver<(PeerId, Wish)>,
-    broken: mpsc::Receiver<Broken>,
+    noticed: mpsc::Receiver<Noticed>,
     served: JoinSet<()>,
     visits: JoinSet<(PeerId, Visit)>,
     /// Whom there is something to say to, and when they are to be visited.
     to_visit: BTreeMap<PeerId, Instant>,
+    /// Of those who keep copies, who was away: to be asked whether they have them still.
+    to_check: BTreeSet<PeerId>,
     /// Since when.
     visiting: BTreeMap<PeerId, Instant>,
     /// Connected peers that exchange files.
@@ -153,8 +155,8 @@ impl<N: Network> Task<N> {
     ) -> Result<(Self, Arc<Serving>), Failure> {
         let FilesParts { db, people, incoming, service, in_call, .. } = parts;
         let (wish, wishes) = mpsc::channel(QUEUE);
-        let (broke, broken) = mpsc::channel(QUEUE);
-        let library = Library::new(db.clone(), people.clone(), (*places).clone(), broke);
+        let (notice, noticed) = mpsc::channel(QUEUE);
+        let library = Library::new(db.clone(), people.clone(), (*places).clone(), notice);
         let serving = Arc::new(Serving::new(library, wish, service, in_call.clone()));
         let chosen = settings.borrow().clone();
         let limit = Arc::new(Mutex::new(Allowance::new(None)));
@@ -170,10 +172,11 @@ impl<N: Network> Task<N> {
             settings,
             incoming,
             wishes,
-            broken,
+            noticed,
             served: JoinSet::new(),
             visits: JoinSet::new(),
             to_visit: BTreeMap::new(),
+            to_check: BTreeSet::new(),
             visiting: BTreeMap::new(),
             offering: BTreeSet::new(),
             provided: BTreeSet::new(),
@@ -210,14 +213,17 @@ impl<N: Network> Task<N> {
                     None => return self.close().await,
                 },
                 Some((peer, wish)) = self.wishes.recv() => self.grant(peer, wish).await,
-                Some(broken) = self.broken.recv() => self.stands(broken.share, broken.state).await,
+                Some(noticed) = self.noticed.recv() => match noticed {
+                    Noticed::Share { share, state } => self.stands(share, state).await,
+                    Noticed::Kept(id) => self.lost(id).await,
+                },
                 stream = next(&mut self.incoming) => match stream {
                     Some(stream) => self.serve(stream),
                     None => self.incoming = None,
                 },
                 (id, outcome) = self.transfers.ended() => self.ended(id, outcome).await,
-                (id, outcome) = self.keeper.ended() => {
-                    if let Some(whole) = self.keeper.handle_ended(id, outcome).await {
+                (id, ended) = self.keeper.ended() => {
+                    if let Some(whole) = self.keeper.handle_ended(id, ended).await {
                         self.provide(whole).await;
                     }
                     self.dirty = true;
@@ -236,12 +242,9 @@ impl<N: Network> Task<N> {
                     let rows = Arc::clone(&peers.borrow_and_update());
                     let there = rows.iter().filter(|row| row.connected && row.services.iter().any(|name| name == "files"));
                     let offering: BTreeSet<PeerId> = there.map(|row| row.peer_id).collect();
-                    for peer in offering.difference(&self.offering) {
-                        if let Some(due) = self.to_visit.get_mut(peer) {
-                            *due = Instant::now();
-                        }
-                    }
+                    let new: BTreeSet<PeerId> = offering.difference(&self.offering).copied().collect();
                     self.offering = offering;
+                    self.appeared(new).await;
                 }
                 () = at(wake) => {}
             }
@@ -399,8 +402,8 @@ impl<N: Network> Task<N> {
         }
         if contact.files == Trust::Always && self.wants_unasked(&ticket) {
             let folder = self.settings.borrow().folder.clone();
-            // A folder that cannot be written to is a matter for the user: then it is an offer.
-            if check::folder(&folder).await.is_ok() {
+            // A folder that cannot be written to is a matter for the user, as a disk is that does not answer: then it is an offer.
+            if matches!(timeout(DISK_WITHIN, check::folder(&folder)).await, Ok(Ok(()))) {
                 let new = NewTransfer {
                     hash,
                     kind: ticket.kind,
@@ -478,7 +481,8 @@ impl<N: Network> Task<N> {
         match errands::to_visit(&self.context.db).await {
             Ok(peers) => {
                 let now = Instant::now();
-                self.to_visit = peers.into_iter().map(|peer| (peer, now)).collect();
+                self.to_visit =
+                    peers.into_iter().chain(self.to_check.iter().copied()).map(|peer| (peer, now)).collect();
             }
             Err(failure) => tracing::warn!(%failure, "could not look up whom to tell of files"),
         }
@@ -497,18 +501,57 @@ impl<N: Network> Task<N> {
     }
 
     async fn stands(&mut self, share: FileHash, state: ShareState) {
-        if let Err(failure) = self.context.db.write(move |store| store.set_share_state(share, state)).await {
-            return tracing::warn!(%failure, "that a shared file has changed was not noted");
+        let noting = self.context.db.write(move |store| {
+            let other = store.share(share)?.is_some_and(|share| share.state != state);
+            if other {
+                store.set_share_state(share, state)?;
+            }
+            Ok(other)
+        });
+        match noting.await {
+            Ok(true) => {
+                tracing::info!(%share, ?state, "a shared file is another than it was");
+                self.serving.library.forget_open();
+                self.share_changed(share).await;
+            }
+            Ok(false) => {}
+            Err(failure) => tracing::warn!(%failure, "that a shared file has changed was not noted"),
         }
-        tracing::info!(%share, ?state, "a shared file is another than it was");
+    }
+
+    /// A copy that is kept here cannot be read.
+    async fn lost(&mut self, id: FileHash) {
+        self.dirty = true;
+        self.keeper.handle_lost(id).await;
+        self.stop_providing(id).await;
         self.serving.library.forget_open();
-        self.share_changed(share).await;
     }
 
     // ---- visits
 
     fn may_visit(&self, peer: &PeerId) -> bool {
         self.offering.contains(peer) && !self.visiting.contains_key(peer)
+    }
+
+    /// Peers are there that were not, or not for files.
+    async fn appeared(&mut self, new: BTreeSet<PeerId>) {
+        if new.is_empty() {
+            return;
+        }
+        match self.context.db.read(|store| store.keepers()).await {
+            Ok(keepers) => {
+                for keeper in keepers.into_iter().filter(|keeper| new.contains(keeper)) {
+                    self.to_check.insert(keeper);
+                    self.to_visit.insert(keeper, Instant::now());
+                }
+            }
+            Err(failure) => tracing::warn!(%failure, "could not look up who keeps copies"),
+        }
+        for peer in new {
+            if let Some(due) = self.to_visit.get_mut(&peer) {
+                *due = Instant::now();
+            }
+        }
     }
 
     fn visit_some(&mut self) {
@@ -522,10 +565,11 @@ impl<N: Network> Task<N> {
             .collect();
         for peer in due {
             self.visiting.insert(peer, Instant::now());
-            let Context { net, db, places, .. } = self.context.clone();
+            let (net, desk) = (self.context.net.clone(), Arc::clone(&self.desk));
+            let about = if self.to_check.contains(&peer) { About::Everything } else { About::News };
             let identity = net.identity();
             let ticket = move |share: &ShareRow| ticket(share, &identity.borrow());
-            self.visits.spawn(async move { (peer, errands::visit(net, db, places, peer, ticket).await) });
+            self.visits.spawn(async move { (peer, errands::visit(net, desk, peer, about, ticket).await) });
         }
     }
 
@@ -533,8 +577,11 @@ impl<N: Network> Task<N> {
         let began = self.visiting.remove(&peer);
         self.revision += 1;
         self.dirty = true;
+        if how != Visit::Failed {
+            self.to_check.remove(&peer);
+        }
         let left = errands::to_visit(&self.context.db).await.unwrap_or_default();
-        if !left.contains(&peer) {
+        if !left.contains(&peer) && !self.to_check.contains(&peer) {
             self.to_visit.remove(&peer);
             return;
         }

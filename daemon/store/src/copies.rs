@@ -1,6 +1,8 @@
 //! Sealed copies: those of this node's shares at contacts, and those that are kept here for others. All of them are opaque here.
 
-use kith_common::file::{CopyState, FileHash};
+use std::collections::BTreeMap;
+
+use kith_common::file::{CopyKey, CopyState, FileHash};
 use kith_common::ids::PeerId;
 use rusqlite::{Row, params};
 
@@ -52,19 +54,34 @@ impl Store {
         )
     }
 
-    /// What the sealed copies of a share's pieces are, in the order of `pieces`.
-    pub fn set_sealed_pieces(&mut self, position: u64, parts: &[PartRow]) -> Result<()> {
+    /// What the sealed copies of a share's pieces are, in the order of `pieces`. False: the share is gone, or another one by now,
+    /// or nobody is to keep it any more.
+    pub fn set_sealed_pieces(&mut self, of: FileHash, key: &CopyKey, parts: &[PartRow]) -> Result<bool> {
         self.atomically(|store| {
+            let share = store.share(of)?.filter(|share| share.key == *key && !share.copies.is_empty());
+            let Some(share) = share else { return Ok(false) };
+            let position = int(share.position);
             let keys: Vec<i64> =
-                store.rows("SELECT key FROM piece WHERE share = ? ORDER BY key", [int(position)], |row| row.get(0))?;
+                store.rows("SELECT key FROM piece WHERE share = ? ORDER BY key", [position], |row| row.get(0))?;
             for (key, part) in keys.into_iter().zip(parts) {
                 store.change(
                     "UPDATE piece SET copy_id = ?, copy_hash = ? WHERE key = ?",
                     params![part.id.as_bytes(), part.hash.as_bytes(), key],
                 )?;
             }
-            Ok(())
+            Ok(true)
         })
+    }
+
+    /// By the hash of the piece, the id and the hash of its sealed copy.
+    pub(crate) fn sealed_of(&self, position: u64) -> Result<BTreeMap<FileHash, ([u8; 32], [u8; 32])>> {
+        let sealed = self.rows(
+            "SELECT hash, copy_id, copy_hash FROM piece
+             WHERE share = ? AND copy_id IS NOT NULL AND copy_hash IS NOT NULL",
+            [int(position)],
+            |row| Ok((hash(row, 0)?, (row.get(1)?, row.get(2)?))),
+        )?;
+        Ok(sealed.into_iter().collect())
     }
 
     /// What is sealed of a share, in the order of its pieces; `None`: not all of it is yet. Sizes are those of the pieces.
@@ -145,6 +162,22 @@ impl Store {
              WHERE sealed_copy.state IN (?, ?) ORDER BY sealed_copy.key",
             [copy_state_number(CopyState::Asked), copy_state_number(CopyState::Sending)],
             |row| Ok((peer(row, 0)?, hash(row, 1)?)),
+        )
+    }
+
+    /// Who keeps whole copies, as far as is known.
+    pub fn keepers(&self) -> Result<Vec<PeerId>> {
+        let kept = copy_state_number(CopyState::Kept);
+        self.rows("SELECT DISTINCT peer FROM sealed_copy WHERE state = ?", [kept], |row| peer(row, 0))
+    }
+
+    /// The shares of which the peer keeps a whole copy.
+    pub fn kept_by(&self, keeper: PeerId) -> Result<Vec<FileHash>> {
+        self.rows(
+            "SELECT share.hash FROM sealed_copy JOIN share ON share.key = sealed_copy.share
+             WHERE sealed_copy.peer = ? AND sealed_copy.state = ? ORDER BY sealed_copy.key",
+            params![keeper.public_key(), copy_state_number(CopyState::Kept)],
+            |row| hash(row, 0),
         )
     }
 
@@ -242,6 +275,17 @@ impl Store {
     pub fn set_kept_whole(&mut self, id: FileHash) -> Result<()> {
         self.change("UPDATE kept SET whole = 1 WHERE id = ?", [id.as_bytes()])?;
         Ok(())
+    }
+
+    /// Something of it cannot be read any more.
+    pub fn set_kept_lost(&mut self, id: FileHash) -> Result<()> {
+        self.change("UPDATE kept SET whole = 0 WHERE id = ?", [id.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Of all copies that are kept here.
+    pub fn kept_ids(&self) -> Result<Vec<FileHash>> {
+        self.rows("SELECT id FROM kept", [], |row| hash(row, 0))
     }
 
     /// Whether it was there.

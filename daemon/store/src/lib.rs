@@ -38,7 +38,7 @@ pub use calls::{MAX_CALLS, MAX_CALLS_OF_ONE};
 pub use copies::{KeptRow, PartRow};
 pub use database::Database;
 pub use error::{Result, StoreError};
-pub use shares::{CopyRow, Holding, PieceRow, ShareRow, Told};
+pub use shares::{CopyRow, Holding, PieceRow, ShareRow, ShareWord, Told};
 pub use store::Store;
 pub use transfers::{OfferRow, Phase, TransferRow};
 pub use types::{

@@ -1,18 +1,31 @@
 //! What this node shares: files and folders by their hash, what they consist of, for whom, and who is to be told.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use kith_common::file::{CopyKey, CopyState, FileHash, FileKind, MAX_SHARES_PAGE, ShareScope, ShareState};
 use kith_common::ids::PeerId;
-use rusqlite::{Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Row, params, params_from_iter};
 
 use crate::store::{int, peer, uint};
 use crate::{Result, Store};
 
 const COLUMNS: &str =
     "key, hash, name, kind, size, list_size, files, scope, state, path, own, copy_key, added_ms, sent";
+
+/// Words of a search that are looked at.
+const MAX_WORDS: usize = 16;
+
+/// A word that is looked for: in the name or the path of a share, as its hash, or as one of those whom it was shared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareWord {
+    pub text: String,
+    /// Who is called so.
+    pub peers: Vec<PeerId>,
+}
 
 /// One share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,12 +117,13 @@ impl Store {
     /// is already stays.
     pub fn put_share(&mut self, row: &ShareRow, pieces: &[PieceRow]) -> Result<ShareRow> {
         self.atomically(|store| {
-            let (position, old) = match store.share(row.hash)? {
+            let (position, old, sealed) = match store.share(row.hash)? {
                 Some(old) => {
+                    let sealed = store.sealed_of(old.position)?;
                     store.change("DELETE FROM piece WHERE share = ?", [int(old.position)])?;
-                    (int(old.position), Some(old))
+                    (int(old.position), Some(old), sealed)
                 }
-                None => (store.value("SELECT coalesce(max(key), 0) + 1 FROM share", [])?, None),
+                None => (store.value("SELECT coalesce(max(key), 0) + 1 FROM share", [])?, None, BTreeMap::new()),
             };
             let scope = old.as_ref().map_or(row.scope, |old| wider(old.scope, row.scope));
             let key = old.as_ref().map_or(&row.key, |old| &old.key);
@@ -134,8 +148,11 @@ impl Store {
                 ],
             )?;
             for piece in pieces {
+                // The key is what it was, and so are the copies that are out there.
+                let (copy_id, copy_hash) = sealed.get(&piece.hash).copied().unzip();
                 store.change(
-                    "INSERT INTO piece (share, hash, path, size, dev, ino, mtime_ns) VALUES (?,?,?,?,?,?,?)",
+                    "INSERT INTO piece (share, hash, path, size, dev, ino, mtime_ns, copy_id, copy_hash)
+                     VALUES (?,?,?,?,?,?,?,?,?)",
                     params![
                         position,
                         piece.hash.as_bytes(),
@@ -144,6 +161,8 @@ impl Store {
                         piece.dev.cast_signed(),
                         piece.ino.cast_signed(),
                         piece.mtime_ns,
+                        copy_id,
+                        copy_hash,
                     ],
                 )?;
             }
@@ -164,22 +183,35 @@ impl Store {
         row.map(|row| self.with_people(row)).transpose()
     }
 
-    /// The newest first, before that position (0: the newest), with the text in name or path, or that hash.
-    pub fn shares(&self, search: &str, before: u64, limit: u32) -> Result<Vec<ShareRow>> {
+    /// The newest first, before that position (0: the newest), that have all of the words.
+    pub fn shares(&self, words: &[ShareWord], before: u64, limit: u32) -> Result<Vec<ShareRow>> {
         let before = if before == 0 { i64::MAX } else { int(before) };
-        let limit = limit.min(MAX_SHARES_PAGE);
-        let hash: Option<FileHash> = search.trim().parse().ok();
-        let words = search.trim().to_lowercase();
-        let rows = self.rows(
-            &format!(
-                // SQLite knows the capitals of ASCII only; others are found as they are written.
-                "SELECT {COLUMNS} FROM share WHERE key < ?1 AND (?2 = '' OR hash = ?3 OR instr(lower(name), ?2) > 0
-                   OR instr(lower(CAST(path AS TEXT)), ?2) > 0 OR instr(name, ?5) > 0 OR instr(CAST(path AS TEXT), ?5) > 0)
-                 ORDER BY key DESC LIMIT ?4"
-            ),
-            params![before, words, hash.as_ref().map(FileHash::as_bytes), limit, search.trim()],
-            share,
-        )?;
+        let mut sql = format!("SELECT {COLUMNS} FROM share WHERE key < ?");
+        let mut values = vec![Value::from(before)];
+        for word in words.iter().take(MAX_WORDS) {
+            // SQLite knows the capitals of ASCII only; others are found as they are written.
+            sql.push_str(
+                " AND (instr(lower(name), ?) > 0 OR instr(lower(CAST(path AS TEXT)), ?) > 0 OR instr(name, ?) > 0
+                   OR instr(CAST(path AS TEXT), ?) > 0",
+            );
+            let small = word.text.to_lowercase();
+            values.extend([&small, &small, &word.text, &word.text].map(|text| Value::from(text.clone())));
+            if let Ok(hash) = word.text.parse::<FileHash>() {
+                sql.push_str(" OR hash = ?");
+                values.push(hash.as_bytes().to_vec().into());
+            }
+            if !word.peers.is_empty() {
+                let peers = vec!["?"; word.peers.len()].join(", ");
+                sql.push_str(&format!(
+                    " OR EXISTS (SELECT 1 FROM share_peer WHERE share = share.key AND peer IN ({peers}))"
+                ));
+                values.extend(word.peers.iter().map(|peer| Value::from(peer.public_key().to_vec())));
+            }
+            sql.push(')');
+        }
+        sql.push_str(" ORDER BY key DESC LIMIT ?");
+        values.push(limit.min(MAX_SHARES_PAGE).into());
+        let rows = self.rows(&sql, params_from_iter(values), share)?;
         rows.into_iter().map(|row| self.with_people(row)).collect()
     }
 

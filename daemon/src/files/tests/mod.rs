@@ -1,8 +1,11 @@
 //! Files between nodes whose network is in memory.
 
+mod copies;
 mod hostile;
+mod making;
 pub(super) mod rig;
 mod sealed;
+mod standing;
 
 use kith_common::contact::Trust;
 use kith_common::failure::FailureKind;

@@ -8,7 +8,7 @@ use super::rig::{Exchange, Node, bytes};
 use super::{MIB, for_contacts};
 
 /// Ada, Ben who keeps, and Cem who fetches.
-async fn three() -> (Exchange, Node, Node, Node) {
+pub(super) async fn three() -> (Exchange, Node, Node, Node) {
     let exchange = Exchange::default();
     let ada = Node::new(&exchange, 1, &[2, 3]).await;
     let ben = Node::new(&exchange, 2, &[1]).await;
@@ -18,7 +18,7 @@ async fn three() -> (Exchange, Node, Node, Node) {
     (exchange, ada, ben, cem)
 }
 
-async fn until_copy(ada: &Node, share: &Share, wanted: CopyState) -> Share {
+pub(super) async fn until_copy(ada: &Node, share: &Share, wanted: CopyState) -> Share {
     let mut state = ada.files.state();
     loop {
         let now = ada.files.shares(&share.hash.to_string(), 0, 1).await.expect("the store answers");

@@ -9,6 +9,7 @@ mod files;
 mod groups;
 mod model;
 mod reading;
+mod shares;
 mod states;
 
 use kith_common::chat::{Before, ConversationId, GroupId, Message, MessageId};
