@@ -34,7 +34,7 @@ pub(super) fn no_offer(id: u32) -> Failure {
     Failure::new(FailureKind::NotFound, format!("there is no offer {id}")).advise("kithctl files offers shows them.")
 }
 
-/// What a user is told about content that could not be read or written.
+/// What a user is told about content that could not be read or written, in a transfer: one can go on later.
 pub(super) fn failure(error: &ContentError) -> Failure {
     use FailureKind as Kind;
     let (kind, advice) = match error {
@@ -64,6 +64,18 @@ pub(super) fn failure(error: &ContentError) -> Failure {
         ContentError::Io { .. } => (Kind::Internal, "Look at the health of the disk, and into the log."),
     };
     Failure::new(kind, error.to_string()).advise(advice)
+}
+
+/// The same of something that was being added, where there is nothing to go on with.
+pub(super) fn not_added(error: &ContentError) -> Failure {
+    let failure = failure(error);
+    match error {
+        ContentError::Full | ContentError::NoRoom { .. } => {
+            failure.advise("Free some space on that disk, and add it again.")
+        }
+        ContentError::InUse(_) => failure.advise("Stop the other program, and add it again."),
+        _ => failure,
+    }
 }
 
 /// What a person calls that peer.
@@ -156,6 +168,20 @@ mod tests {
         assert_eq!(found, Ok(vec![Origin { peer: peer(2), addresses: Vec::new() }]));
         for names in [vec!["Nobody".to_owned()], vec![peer(1).to_string()], vec![peer(2).to_string(); 33]] {
             assert!(peers(peer(1), &people, &names).is_err());
+        }
+    }
+
+    #[test]
+    fn only_who_has_a_transfer_is_told_to_go_on_with_it() {
+        for error in [
+            ContentError::Full,
+            ContentError::NoRoom { needed_bytes: 2, free_bytes: 1 },
+            ContentError::InUse("/somewhere".into()),
+        ] {
+            let (fetching, adding) = (failure(&error), not_added(&error));
+            assert!(fetching.advice.contains("files resume ID"), "{fetching:?}");
+            assert!(adding.advice.contains("add it again") && !adding.advice.contains("resume"), "{adding:?}");
+            assert_eq!((adding.kind, adding.message), (fetching.kind, fetching.message));
         }
     }
 
