@@ -15,7 +15,7 @@ use kith_store::{Database, PieceRow, ShareRow};
 use rand::Rng as _;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit, watch};
 
-use super::check::{failure, invalid};
+use super::check::{invalid, not_added};
 use super::library::{Places, blocking};
 use super::tidy::{Making, Tidying};
 
@@ -132,7 +132,7 @@ impl Desk {
                 (false, _) => adding.file(copy, metadata.len()),
             }
         });
-        let hashed = hashed.await.map_err(|error| at(failure(&error), &path))?;
+        let hashed = hashed.await.map_err(|error| at(not_added(&error), &path))?;
         let row = self.put(hashed, name, path, options, peers).await?;
         making.is_kept();
         Ok(row)
@@ -153,7 +153,7 @@ impl Desk {
                 let message = format!("{} is not shared: it has this node's own key and messages", path.display());
                 Err(Failure::new(FailureKind::NotPermitted, message).advise("Choose another folder."))
             }
-            Err(error) => Err(at(failure(&error), &named)),
+            Err(error) => Err(at(not_added(&error), &named)),
         }
     }
 
@@ -168,9 +168,9 @@ impl Desk {
             let walk = kith_content::walk(&path, &mut |_| ControlFlow::Continue(()))?;
             Ok(walk.files.iter().map(|file| file.size).sum())
         });
-        let new: u64 = new.await.map_err(|error| failure(&error))?;
+        let new: u64 = new.await.map_err(|error| not_added(&error))?;
         let (blobs, needed) = (self.places.blobs.clone(), new);
-        blocking(move || kith_content::room(&blobs, needed)).await.map_err(|error| failure(&error))?;
+        blocking(move || kith_content::room(&blobs, needed)).await.map_err(|error| not_added(&error))?;
         over_quota(stored.saturating_add(new), settings)
     }
 
@@ -235,7 +235,7 @@ impl Desk {
             std::fs::rename(&path, &place).map_err(io)?;
             Ok((piece(added.hash, place.clone(), FileStat::at(&place)?), place))
         });
-        let (piece, place) = hashed.await.map_err(|error| failure(&error))?;
+        let (piece, place) = hashed.await.map_err(|error| not_added(&error))?;
         let hashed = Hashed {
             hash: piece.hash,
             kind: FileKind::File,

@@ -16,7 +16,7 @@ use rand::Rng as _;
 use tokio::sync::mpsc;
 
 use super::adding::{Desk, beyond_quota, name, sized};
-use super::check::{failure, invalid};
+use super::check::{failure, invalid, not_added};
 use super::library::{Item, blocking};
 
 /// Pieces that a client gets at once, and that wait for it.
@@ -61,7 +61,7 @@ impl Sink {
             let opened = OpenOptions::new().write(true).create_new(true).open(&to);
             opened.map_err(|error| unwritten(&to, error))
         });
-        let file = opened.await.map_err(|error| failure(&error))?;
+        let file = opened.await.map_err(|error| not_added(&error))?;
         let (pieces, inbox) = mpsc::channel::<Bytes>(WRITE_BEHIND);
         let writing = tokio::spawn(write_down(file, path.0.clone(), inbox));
         let desk = Arc::clone(desk);
@@ -89,7 +89,7 @@ impl Sink {
     async fn why(&mut self) -> Failure {
         self.pieces = None;
         match (&mut self.writing).await {
-            Ok(Err(error)) => failure(&error),
+            Ok(Err(error)) => not_added(&error),
             Ok(Ok(())) => invalid("nothing more can be written: this has ended"),
             Err(error) => Failure::new(FailureKind::Internal, format!("nothing more can be written: {error}")),
         }
@@ -99,7 +99,7 @@ impl Sink {
         self.pieces = None;
         match (&mut self.writing).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failure(&error)),
+            Ok(Err(error)) => return Err(not_added(&error)),
             Err(error) => return Err(Failure::new(FailureKind::Internal, format!("it was not written: {error}"))),
         }
         self.desk.take_in(self.path.0.clone(), self.name.clone(), options, peers).await

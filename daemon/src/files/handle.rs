@@ -188,6 +188,7 @@ impl Files {
         if options.only_from && from.is_empty() {
             return Err(check::invalid("from certain peers only, and none is named").advise("Name one with --from."));
         }
+        let (folder_chosen, name_chosen) = (options.folder.is_some(), !options.name.trim().is_empty());
         let folder = match options.folder {
             Some(folder) => absolute(folder)?,
             None => self.settings.borrow().folder.clone(),
@@ -199,7 +200,8 @@ impl Files {
             (name, _) => kith_content::safe_name(name),
         };
         let kind = ticket.as_ref().map_or(FileKind::File, |ticket| ticket.kind);
-        Ok(NewTransfer { hash, kind, name, folder, wanted: Wanted::new(ticket.as_ref(), from, options.only_from) })
+        let wanted = Wanted::new(ticket.as_ref(), from, options.only_from);
+        Ok(NewTransfer { hash, kind, name, folder, folder_chosen, name_chosen, wanted })
     }
 
     /// A file that was fetched into that folder before and is as it was. Dropping this gives up.

@@ -5,7 +5,7 @@
 //! written, the next is read. A peer that sends what was not asked for, or says another length, is not read any further.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,17 +33,54 @@ const WRITERS: usize = 2;
 /// Memory for what is being received, of all transfers: a few units of 4 MiB, many of 1 MiB. What comes beyond waits at the peer.
 const RECEIVING_BYTES: usize = 24 * 1024 * 1024;
 
+/// While others wait for memory, a source that has sent at one answer for so long and has come to less than this rate is ended: a
+/// few of them would have all of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LEAST_RATE: u64 = 64 * 1024;
+/// Of what a source was told to send: it need not keep up with that to be left alone.
+const LEAST_PART: u64 = 4;
+/// It sends as fast as it can.
+const NO_PACE: u64 = u64::MAX;
+
 /// What all transfers share.
 #[derive(Debug, Clone)]
 pub(super) struct Bench {
     memory: Arc<Semaphore>,
+    /// Sources that are not read because there is no memory.
+    waiting: Arc<AtomicUsize>,
     writers: Arc<Semaphore>,
 }
 
 impl Default for Bench {
     fn default() -> Self {
-        Self { memory: Arc::new(Semaphore::new(RECEIVING_BYTES / COUNTED)), writers: Arc::new(Semaphore::new(WRITERS)) }
+        Self {
+            memory: Arc::new(Semaphore::new(RECEIVING_BYTES / COUNTED)),
+            waiting: Arc::default(),
+            writers: Arc::new(Semaphore::new(WRITERS)),
+        }
     }
+}
+
+/// Counts one that waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether so little of an answer has come in that time that it keeps others from theirs.
+fn trickles(received: usize, since: Duration, pace: u64) -> bool {
+    let least = LEAST_RATE.min(pace / LEAST_PART);
+    since >= PATIENCE && (received as u64) < least.saturating_mul(since.as_secs())
 }
 
 #[derive(Debug)]
@@ -60,6 +97,8 @@ pub(super) enum News {
         unit: u32,
         bytes: u64,
     },
+    /// Whether it is not read, because others have all the memory.
+    Held(bool),
     Received {
         unit: u32,
     },
@@ -77,6 +116,8 @@ pub(super) enum News {
     Calling(bool),
     /// This machine could not write it down.
     Disk(ContentError),
+    /// It has sent next to nothing, and others wait.
+    Trickles,
     /// The last of it. Nonsense: the peer has broken the rules.
     Gone {
         why: String,
@@ -110,18 +151,18 @@ pub(super) async fn run<S: Copy + Send + 'static>(
 ) {
     let (reader, writer) = tokio::io::split(stream);
     let queue = Queue::default();
-    let step = Arc::new(AtomicUsize::new(STEP));
+    let pace = Arc::new(AtomicU64::new(NO_PACE));
     let mut desk = Desk {
         source,
         partial,
         bench,
         news: news.clone(),
         queue: Arc::clone(&queue),
-        step: Arc::clone(&step),
+        pace: Arc::clone(&pace),
         writing: JoinSet::new(),
     };
     let end = tokio::select! {
-        end = write(writer, first_id, &queue, &step, &mut orders) => end,
+        end = write(writer, first_id, &queue, &pace, &mut orders) => end,
         end = desk.read(reader) => end,
     };
     // What has been read is written down still.
@@ -135,7 +176,7 @@ async fn write(
     mut writer: impl AsyncWrite + Unpin,
     first_id: u32,
     queue: &Queue,
-    step: &AtomicUsize,
+    pace: &AtomicU64,
     orders: &mut mpsc::Receiver<Order>,
 ) -> Result<(), PipeError> {
     let mut next = first_id;
@@ -158,8 +199,7 @@ async fn write(
                 Frame::Cancel(pending.id)
             }
             Order::Pace(rate) => {
-                // Whoever sets a pace measures how it is kept, read by read.
-                step.store(if rate.is_some() { 1 } else { STEP }, Ordering::Relaxed);
+                pace.store(rate.unwrap_or(NO_PACE), Ordering::Relaxed);
                 Frame::Pace(rate)
             }
         };
@@ -174,8 +214,8 @@ struct Desk<S> {
     bench: Bench,
     news: mpsc::Sender<(S, News)>,
     queue: Queue,
-    /// Bytes that are told of at once, or what has come within [`TOLD_EVERY`].
-    step: Arc<AtomicUsize>,
+    /// Bytes a second that it was told to send at the most.
+    pace: Arc<AtomicU64>,
     writing: JoinSet<()>,
 }
 
@@ -218,18 +258,26 @@ impl<S: Copy + Send + 'static> Desk<S> {
         }
         // Asked for here, so at most one unit.
         let length = data.encoded_bytes as usize;
-        let memory = self.memory(length).await;
+        let memory = self.memory(length).await?;
         let mut bytes = vec![0; length];
-        let (mut at, mut told, mut told_at) = (0, 0, Instant::now());
+        let began = Instant::now();
+        let (mut at, mut told, mut told_at) = (0, 0, began);
         while at < length {
             at += pipe::read_some(reader, &mut bytes[at..]).await?;
             // The first of it says how long the way is.
-            let enough = told == 0 || at == length || at - told >= self.step.load(Ordering::Relaxed);
+            let pace = self.pace.load(Ordering::Relaxed);
+            // Whoever sets a pace measures how it is kept, read by read.
+            let step = if pace == NO_PACE { STEP } else { 1 };
+            let enough = told == 0 || at == length || at - told >= step;
             if enough || told_at.elapsed() >= TOLD_EVERY {
                 if !cancelled {
                     self.tell(News::Bytes { unit, bytes: (at - told) as u64 }).await?;
                 }
                 (told, told_at) = (at, Instant::now());
+            }
+            if self.bench.waiting.load(Ordering::Relaxed) > 0 && trickles(at, began.elapsed(), pace) {
+                self.tell(News::Trickles).await?;
+                return Err(PipeError::Ended(std::io::ErrorKind::TimedOut.into()));
             }
         }
         if cancelled {
@@ -251,10 +299,19 @@ impl<S: Copy + Send + 'static> Desk<S> {
         Ok(())
     }
 
-    async fn memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    async fn memory(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, PipeError> {
         let count = u32::try_from(bytes.div_ceil(COUNTED).min(RECEIVING_BYTES / COUNTED)).unwrap_or(1);
+        let all = Arc::clone(&self.bench.memory);
+        if let Ok(memory) = Arc::clone(&all).try_acquire_many_owned(count) {
+            return Ok(Some(memory));
+        }
+        self.tell(News::Held(true)).await?;
+        let waiting = Waiting::new(&self.bench.waiting);
         // It is never closed.
-        Arc::clone(&self.bench.memory).acquire_many_owned(count).await.ok()
+        let memory = all.acquire_many_owned(count).await.ok();
+        drop(waiting);
+        self.tell(News::Held(false)).await?;
+        Ok(memory)
     }
 
     async fn tell(&self, news: News) -> Result<(), PipeError> {
@@ -293,3 +350,51 @@ async fn store<S>(
 
 /// Pieces that are told at most while one answer is read; what waits for the transfer's task is bounded by this.
 pub(super) const NEWS: usize = 8 * (super::wire::MAX_GET_BYTES as usize / STEP);
+
+#[cfg(test)]
+mod tests {
+    use kith_content::{Layout, Provide as _, ServedBytes};
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::super::wire;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_that_waits_for_memory_says_so_and_goes_on() {
+        let served = ServedBytes::new(vec![7; 100_000]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::file(served.hash(), served.size()).expect("it is short");
+        let (partial, _) = Partial::create_or_open(folder.path(), served.hash(), layout).expect("it can be made");
+        let bench = Bench::default();
+        let all = u32::try_from(RECEIVING_BYTES / COUNTED).expect("few");
+        let others = Arc::clone(&bench.memory).acquire_many_owned(all).await.expect("it is free");
+        let (near, mut far) = tokio::io::duplex(1024 * 1024);
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        let (news, mut told) = mpsc::channel(NEWS);
+        tokio::spawn(run(1_u32, Box::new(near), 0, Arc::new(partial), bench.clone(), inbox, news));
+        let get = Get { id: 0, hash: served.hash(), copy: false, size_bytes: served.size(), start: 0, length: 100_000 };
+        orders.send(Order::Ask { unit: 0, get }).await.expect("it runs");
+        let Frame::Get(get) = pipe::read(&mut far).await.expect("a question") else { panic!("not a question") };
+        let mut body = Vec::new();
+        served.encode(get.range(), &mut body).expect("all of it");
+        let encoded_bytes = u32::try_from(body.len()).expect("short");
+        let data = Frame::Data(Data { id: get.id, status: Status::Ok, encoded_bytes, calling: false });
+        far.write_all(&[wire::encode(&data), body].concat()).await.expect("it is read");
+        assert!(matches!(told.recv().await, Some((1, News::Held(true)))));
+        assert!(told.try_recv().is_err() && bench.waiting.load(Ordering::Relaxed) == 1);
+        drop(others);
+        assert!(matches!(told.recv().await, Some((1, News::Held(false)))));
+        assert_eq!(bench.waiting.load(Ordering::Relaxed), 0);
+        while !matches!(told.recv().await.expect("it goes on"), (1, News::Stored { unit: 0 })) {}
+        drop(orders);
+    }
+
+    #[test]
+    fn only_next_to_nothing_is_a_trickle() {
+        let minute = Duration::from_secs(60);
+        assert!(trickles(1000, minute, NO_PACE) && !trickles(0, PATIENCE / 2, NO_PACE));
+        // A slow line, and one that was told to be slow.
+        assert!(!trickles(60 * 80_000, minute, NO_PACE) && trickles(60 * 10_000, minute, NO_PACE));
+        assert!(!trickles(60 * 10_000, minute, 20_000));
+    }
+}

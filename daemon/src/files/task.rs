@@ -46,6 +46,9 @@ const QUEUE: usize = 64;
 /// Offers that wait for their user, in all and of one contact.
 const MAX_OFFERS: u32 = 500;
 const MAX_OFFERS_OF_PEER: u32 = 50;
+/// Transfers of one contact that began without asking, and are not done: what comes beyond them is an offer. Each may take
+/// what is allowed for one.
+pub(super) const MAX_UNASKED_OF_PEER: usize = 32;
 /// A peer is visited again: when copies are on their way to it, when it could not be reached, when all was said.
 const SOON: Duration = Duration::from_secs(3);
 const LATER: Duration = Duration::from_secs(60);
@@ -400,7 +403,8 @@ impl<N: Network> Task<N> {
         if shared || self.transfers.has(hash).is_some() {
             return Ok(Verdict::Agreed { held_bytes: 0 });
         }
-        if contact.files == Trust::Always && self.wants_unasked(&ticket) {
+        let many = self.transfers.unasked_of(peer) >= MAX_UNASKED_OF_PEER;
+        if contact.files == Trust::Always && !many && self.wants_unasked(&ticket) {
             let folder = self.settings.borrow().folder.clone();
             // A folder that cannot be written to is a matter for the user, as a disk is that does not answer: then it is an offer.
             if matches!(timeout(DISK_WITHIN, check::folder(&folder)).await, Ok(Ok(()))) {
@@ -409,7 +413,9 @@ impl<N: Network> Task<N> {
                     kind: ticket.kind,
                     name: kith_content::safe_name(&ticket.name),
                     folder,
-                    wanted: Wanted::new(Some(&ticket), Vec::new(), false),
+                    folder_chosen: false,
+                    name_chosen: false,
+                    wanted: Wanted::unasked(&ticket),
                 };
                 self.transfers.begin(new).await?;
                 return Ok(Verdict::Agreed { held_bytes: 0 });

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use kith_common::clock::unix_ms;
 use kith_common::contact::People;
-use kith_common::failure::Failure;
+use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{CopyKey, FileHash, FileKind, FileTicket, Source, SourceState, Transfer, TransferState};
 use kith_common::ids::PeerId;
 use kith_store::{Database, Phase, TransferRow};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -22,7 +22,9 @@ use super::fetch::{self, Context, Job, Known, Live, Origin, Outcome, Supplier, W
 use super::ports::Network;
 
 /// Transfers whose tasks run, those that wait for somebody to appear among them.
-const MAX_RUNNING: usize = 64;
+pub(super) const MAX_RUNNING: usize = 64;
+/// One of those that wait stops when another is to begin and there are so many; it is not its turn again before this.
+const REST: Duration = Duration::from_secs(60);
 /// How far a transfer is, is written down this often.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// Of all sources that a transfer has had.
@@ -37,10 +39,16 @@ pub(super) struct Wanted {
     /// What the ticket says the size is.
     #[serde(default)]
     size_bytes: u64,
+    /// What the ticket says that it is.
+    #[serde(default)]
+    kind: Option<FileKind>,
     #[serde(default)]
     origins: Vec<Origin>,
     #[serde(default)]
     only_origins: bool,
+    /// Its first origin has offered it, and nobody here was asked.
+    #[serde(default)]
+    unasked: bool,
 }
 
 impl Wanted {
@@ -53,7 +61,13 @@ impl Wanted {
             }
         }
         let key = ticket.map(|ticket| bs58::encode(ticket.key.0).into_string());
-        Self { key, size_bytes: ticket.map_or(0, |ticket| ticket.size_bytes), origins, only_origins }
+        let size_bytes = ticket.map_or(0, |ticket| ticket.size_bytes);
+        Self { key, size_bytes, kind: ticket.map(|ticket| ticket.kind), origins, only_origins, unasked: false }
+    }
+
+    /// Of a contact's offer, which is taken without asking.
+    pub fn unasked(ticket: &FileTicket) -> Self {
+        Self { unasked: true, ..Self::new(Some(ticket), Vec::new(), false) }
     }
 
     fn key(&self) -> Option<CopyKey> {
@@ -64,9 +78,14 @@ impl Wanted {
     /// `true`: there is more to it than there was.
     fn join(&mut self, other: Self) -> bool {
         let mut more = false;
-        if self.key.is_none() && other.key.is_some() {
-            (self.key, self.size_bytes, more) = (other.key, other.size_bytes, true);
+        let promises = |wanted: &Self| (wanted.kind, wanted.size_bytes);
+        // Another ticket may be right where the first was not.
+        if other.key.is_some() && (self.key.is_none() || promises(self) != promises(&other)) {
+            (self.kind, self.size_bytes) = promises(&other);
+            (self.key, more) = (other.key, true);
         }
+        // Whoever asks for it has been asked.
+        self.unasked &= other.unasked;
         for origin in other.origins {
             match self.origins.iter_mut().find(|known| known.peer == origin.peer) {
                 Some(known) if known.addresses == origin.addresses || origin.addresses.is_empty() => {}
@@ -96,6 +115,13 @@ struct Kept {
 struct Running {
     live: watch::Receiver<Live>,
     stop: CancellationToken,
+    since: Instant,
+}
+
+impl Running {
+    fn waits(&self) -> bool {
+        self.live.borrow().state == TransferState::Waiting
+    }
 }
 
 struct Entry {
@@ -103,6 +129,8 @@ struct Entry {
     wanted: Wanted,
     suppliers: BTreeMap<PeerId, Supplier>,
     running: Option<Running>,
+    /// It has waited in vain, and made room for another one.
+    rest_until: Option<Instant>,
     /// What was written down last: bytes and state.
     saved: (u64, Phase),
 }
@@ -124,7 +152,8 @@ impl Entry {
             (kept.peer, supplier)
         };
         let saved = (row.done_bytes, row.standing);
-        Self { wanted, suppliers: sources.into_iter().map(supplier).collect(), running: None, saved, row }
+        let suppliers = sources.into_iter().map(supplier).collect();
+        Self { wanted, suppliers, running: None, rest_until: None, saved, row }
     }
 
     fn state(&self) -> TransferState {
@@ -142,8 +171,7 @@ impl Entry {
 
     /// Takes a place among those that go on at the same time.
     fn is_busy(&self) -> bool {
-        let waits = |running: &Running| running.live.borrow().state == TransferState::Waiting;
-        self.running.as_ref().is_some_and(|running| !waits(running))
+        self.running.as_ref().is_some_and(|running| !running.waits())
     }
 
     /// With what its task has come to, as it is kept.
@@ -176,10 +204,11 @@ impl Entry {
             (row.sealed, row.done_bytes) = (live.sealed, live.done_bytes);
             row.twice_bytes += live.twice_bytes;
             row.spent_ms += u64::try_from(live.spent.as_millis()).unwrap_or(0);
-            if !live.synced.is_empty() {
-                row.synced.clone_from(&live.synced);
+            // Until what is on record was looked at, what an earlier run has noted is all that is certain.
+            if !live.synced.boot.is_empty() {
+                row.boot.clone_from(&live.synced.boot);
+                row.synced.clone_from(&live.synced.bits);
             }
-            row.boot = kith_content::boot_id().unwrap_or_default();
             suppliers.clone_from(&live.suppliers);
         }
         (row, suppliers)
@@ -240,8 +269,8 @@ impl Entry {
     fn job(&self) -> Job {
         let row = &self.row;
         let key = self.wanted.key().map(|key| {
-            let known = Known { kind: row.kind, size_bytes: self.wanted.size_bytes, list_bytes: 0, files: 1 };
-            (key, known)
+            let kind = self.wanted.kind.unwrap_or(row.kind);
+            (key, Known { kind, size_bytes: self.wanted.size_bytes, list_bytes: 0, files: 1 })
         });
         let known = Known { kind: row.kind, size_bytes: row.size_bytes, list_bytes: row.list_bytes, files: row.files };
         Job {
@@ -264,17 +293,28 @@ pub(super) struct NewTransfer {
     pub kind: FileKind,
     pub name: String,
     pub folder: PathBuf,
+    /// Its user has said into which folder, and under which name; otherwise what is there already does as well.
+    pub folder_chosen: bool,
+    pub name_chosen: bool,
     pub wanted: Wanted,
+}
+
+/// A transfer whose bytes are removed: nothing of the same content begins before they are gone, since they are not its own.
+struct Doomed {
+    hash: FileHash,
+    folder: PathBuf,
+    /// Its task, which still ends.
+    ending: Option<watch::Receiver<Live>>,
 }
 
 pub(super) struct Transfers<N> {
     context: Context<N>,
     entries: BTreeMap<u32, Entry>,
     tasks: JoinSet<(u32, Outcome)>,
-    /// Cancelled, while their tasks still end.
-    doomed: BTreeMap<u32, TransferRow>,
-    /// What is left of those that were cancelled is removed by these.
-    cleaning: JoinSet<()>,
+    /// Cancelled or done, while something of them is left.
+    doomed: BTreeMap<u32, Doomed>,
+    /// What is left of them is removed by these.
+    cleaning: JoinSet<u32>,
     at_once: usize,
     saved_at: Instant,
     /// No number means two transfers while this runs.
@@ -316,14 +356,41 @@ impl<N: Network> Transfers<N> {
     pub fn start_some(&mut self) {
         loop {
             let busy = self.entries.values().filter(|entry| entry.is_busy()).count();
-            let running = self.tasks.len();
-            if busy >= self.at_once || running >= MAX_RUNNING {
+            if busy >= self.at_once {
                 return;
             }
-            let next = self.in_order().find(|entry| entry.running.is_none() && entry.row.standing == Phase::Going);
-            let Some(id) = next.map(|entry| entry.row.id).filter(|id| !self.doomed.contains_key(id)) else { return };
+            let (full, now) = (self.tasks.len() >= MAX_RUNNING, Instant::now());
+            let cleaned = |row: &TransferRow| self.doomed.values().all(|doomed| doomed.hash != row.hash);
+            let could =
+                |entry: &&Entry| entry.running.is_none() && entry.row.standing == Phase::Going && cleaned(&entry.row);
+            let rests = |entry: &&Entry| entry.rest_until.is_some_and(|until| until > now);
+            // Whoever rests makes room for others, not for nobody.
+            let next = self.in_order().filter(could).find(|entry| !rests(entry));
+            let next = next.or_else(|| self.in_order().find(could).filter(|_| !full));
+            let Some(id) = next.map(|entry| entry.row.id) else { return };
+            if full {
+                return self.make_room(now);
+            }
             self.start(id);
         }
+    }
+
+    /// Halts the one that has waited longest, for another one that may have somebody to ask.
+    fn make_room(&mut self, now: Instant) {
+        let ends = |entry: &Entry| entry.running.as_ref().is_some_and(|running| running.stop.is_cancelled());
+        if self.entries.values().any(ends) || self.doomed.values().any(|doomed| doomed.ending.is_some()) {
+            // Its place is free soon.
+            return;
+        }
+        let waiting = self.entries.values_mut().filter_map(|entry| {
+            let running = entry.running.as_ref().filter(|running| running.waits())?;
+            Some((running.since, entry))
+        });
+        let Some((_, entry)) = waiting.min_by_key(|(since, _)| *since) else { return };
+        let Some(running) = &entry.running else { return };
+        let next_try = running.live.borrow().next_try;
+        entry.rest_until = Some(next_try.map_or(now + REST, |at| at.max(now + REST)));
+        running.stop.cancel();
     }
 
     fn start(&mut self, id: u32) {
@@ -349,7 +416,7 @@ impl<N: Network> Transfers<N> {
         let fetching = fetch::run(self.context.clone(), entry.job(), entry.suppliers.clone(), live, stop.clone());
         let span = tracing::info_span!("transfer", id);
         self.tasks.spawn(async move { (id, fetching.await) }.instrument(span));
-        entry.running = Some(Running { live: shown, stop });
+        (entry.running, entry.rest_until) = (Some(Running { live: shown, stop, since: Instant::now() }), None);
     }
 
     /// Its task ends soon; whether it goes on later is in its row.
@@ -359,34 +426,44 @@ impl<N: Network> Transfers<N> {
         }
     }
 
-    /// The next task that has ended; nobody: waits.
+    /// The next task that has ended; nobody: waits. May be dropped and called again.
     pub async fn ended(&mut self) -> (u32, Outcome) {
         loop {
-            match self.tasks.join_next().await {
-                Some(Ok(ended)) => return ended,
-                Some(Err(error)) if error.is_panic() => {
+            let ended = tokio::select! {
+                Some(ended) = self.tasks.join_next() => ended,
+                Some(cleaned) = self.cleaning.join_next() => {
+                    self.cleaned(cleaned);
+                    continue;
+                }
+                else => std::future::pending().await,
+            };
+            match ended {
+                Ok(ended) => return ended,
+                Err(error) if error.is_panic() => {
                     tracing::error!(%error, "a transfer has ended in a panic");
                     // Which, is told by who is gone.
                     let gone = self.entries.values().find(|entry| {
                         entry.running.as_ref().is_some_and(|running| running.live.has_changed().is_err())
                     });
                     if let Some(entry) = gone {
-                        let failure = Failure::new(
-                            kith_common::failure::FailureKind::Internal,
-                            "the transfer has failed in a way that it should not",
-                        );
+                        let failure =
+                            Failure::new(FailureKind::Internal, "the transfer has failed in a way that it should not");
                         return (entry.row.id, Outcome::Stuck(failure.advise("The log says more.")));
                     }
+                    let is_gone =
+                        |doomed: &Doomed| doomed.ending.as_ref().is_some_and(|live| live.has_changed().is_err());
+                    if let Some((id, _)) = self.doomed.iter().find(|(_, doomed)| is_gone(doomed)) {
+                        return (*id, Outcome::Stopped);
+                    }
                 }
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
+                Err(_) => {}
             }
         }
     }
 
     pub async fn handle_ended(&mut self, id: u32, outcome: Outcome) {
-        if let Some(row) = self.doomed.remove(&id) {
-            self.clean(row);
+        if let Some(doomed) = self.doomed.remove(&id) {
+            self.clean(id, doomed);
             return self.start_some();
         }
         let Some(entry) = self.entries.get_mut(&id) else { return };
@@ -413,19 +490,39 @@ impl<N: Network> Transfers<N> {
             }
             Outcome::Stopped => {}
         }
+        let hash = row.hash;
         if self.save(id).await
             && let Some((folder, partial)) = over
         {
-            self.cleaning.spawn(fetch::forget(folder, partial));
+            self.doomed.insert(id, Doomed { hash, folder: folder.clone(), ending: None });
+            self.cleaning.spawn(async move {
+                fetch::forget(folder, partial).await;
+                id
+            });
         }
         self.start_some();
     }
 
-    /// What is left of a transfer that was cancelled.
-    fn clean(&mut self, row: TransferRow) {
-        let places = Arc::clone(&self.context.places);
-        self.cleaning.spawn(async move { fetch::discard(&places, &row.folder, row.hash).await });
-        while self.cleaning.try_join_next().is_some() {}
+    /// What is left of a transfer that goes on no more, there at least.
+    fn clean(&mut self, id: u32, doomed: Doomed) {
+        let (places, folder, hash) = (Arc::clone(&self.context.places), doomed.folder.clone(), doomed.hash);
+        self.doomed.insert(id, Doomed { ending: None, ..doomed });
+        self.cleaning.spawn(async move {
+            fetch::discard(&places, &folder, hash).await;
+            id
+        });
+    }
+
+    fn cleaned(&mut self, cleaned: Result<u32, JoinError>) {
+        match cleaned {
+            Ok(id) => _ = self.doomed.remove(&id),
+            // Which, is not told: what a removal has left over is in nobody's way.
+            Err(error) => {
+                tracing::error!(%error, "removing what is left of a transfer has ended in a panic");
+                self.doomed.retain(|_, doomed| doomed.ending.is_some());
+            }
+        }
+        self.start_some();
     }
 
     fn shown(&self, id: u32) -> Option<Transfer> {
@@ -457,16 +554,26 @@ impl<N: Network> Transfers<N> {
         self.entries.values().find(|entry| entry.row.hash == hash).map(|entry| entry.row.id)
     }
 
+    /// How many of those that this peer has offered, and that began without asking, are not done.
+    pub fn unasked_of(&self, peer: PeerId) -> usize {
+        let is_one = |entry: &&Entry| {
+            let wanted = &entry.wanted;
+            entry.row.standing != Phase::Done
+                && wanted.unasked
+                && wanted.origins.first().is_some_and(|origin| origin.peer == peer)
+        };
+        self.entries.values().filter(is_one).count()
+    }
+
     /// One of the same content that is done makes room for the new one.
     pub async fn begin(&mut self, new: NewTransfer) -> Result<Transfer, Failure> {
-        // What is left of an earlier one of the same content must not be taken for a part of this one.
-        while self.cleaning.join_next().await.is_some() {}
         if let Some(id) = self.has(new.hash) {
+            self.place_anew(id, &new)?;
             let entry = self.entries.get_mut(&id).ok_or_else(super::check::stopped)?;
             if entry.row.standing != Phase::Done {
                 let more = entry.wanted.join(new.wanted);
                 let stands = entry.row.standing != Phase::Going;
-                (entry.row.standing, entry.row.trouble) = (Phase::Going, None);
+                (entry.row.standing, entry.row.trouble, entry.rest_until) = (Phase::Going, None, None);
                 if entry.running.is_some() && more && entry.state() != TransferState::Fetching {
                     // It starts again, and asks those as well.
                     self.halt(id);
@@ -514,6 +621,36 @@ impl<N: Network> Transfers<N> {
         self.shown(id).ok_or_else(super::check::stopped)
     }
 
+    /// One that is not done is saved where and as its user wants it now: as long as nothing of it is anywhere.
+    fn place_anew(&mut self, id: u32, new: &NewTransfer) -> Result<(), Failure> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
+        let row = &mut entry.row;
+        let same_folder = !new.folder_chosen || new.folder == row.folder;
+        let same_name = !new.name_chosen || new.name == row.name;
+        if row.standing == Phase::Done || (same_folder && same_name) {
+            return Ok(());
+        }
+        if entry.running.is_some() || row.done_bytes > 0 {
+            let (shown, folder) =
+                (if row.name.is_empty() { row.hash.to_string() } else { row.name.clone() }, &row.folder);
+            let message = format!("{shown} is being saved into {} already", folder.display());
+            return Err(
+                Failure::new(FailureKind::Busy, message).advise(format!("Cancel it first: kithctl files cancel {id}"))
+            );
+        }
+        if new.name_chosen {
+            row.name.clone_from(&new.name);
+        }
+        if !same_folder {
+            (row.boot, row.synced) = (String::new(), Vec::new());
+            // Room may have been set aside there already.
+            let folder = std::mem::replace(&mut row.folder, new.folder.clone());
+            let doomed = Doomed { hash: row.hash, folder, ending: None };
+            self.clean(id, doomed);
+        }
+        Ok(())
+    }
+
     pub fn shown_of(&self, id: u32) -> Result<Transfer, Failure> {
         self.shown(id).ok_or_else(|| super::check::no_transfer(id))
     }
@@ -531,7 +668,7 @@ impl<N: Network> Transfers<N> {
     pub async fn resume(&mut self, id: u32) -> Result<Transfer, Failure> {
         let entry = self.entries.get_mut(&id).ok_or_else(|| super::check::no_transfer(id))?;
         if matches!(entry.row.standing, Phase::Paused | Phase::Failed) {
-            (entry.row.standing, entry.row.trouble) = (Phase::Going, None);
+            (entry.row.standing, entry.row.trouble, entry.rest_until) = (Phase::Going, None, None);
             entry.row.finished_unix_ms = 0;
             self.save(id).await;
             self.start_some();
@@ -547,7 +684,7 @@ impl<N: Network> Transfers<N> {
             return self.shown_of(id);
         }
         entry.row.place = place;
-        (entry.row.standing, entry.row.trouble) = (Phase::Going, None);
+        (entry.row.standing, entry.row.trouble, entry.rest_until) = (Phase::Going, None, None);
         let waits = entry.running.is_none();
         self.save(id).await;
         let busy: Vec<u32> = self.in_order().filter(|entry| entry.is_busy()).map(|entry| entry.row.id).collect();
@@ -570,12 +707,13 @@ impl<N: Network> Transfers<N> {
         if row.standing == Phase::Done {
             return Ok(Some(row.hash));
         }
+        let doomed = Doomed { hash: row.hash, folder: row.folder, ending: None };
         match running {
             Some(running) => {
                 running.stop.cancel();
-                self.doomed.insert(id, row);
+                self.doomed.insert(id, Doomed { ending: Some(running.live), ..doomed });
             }
-            None => self.clean(row),
+            None => self.clean(id, doomed),
         }
         Ok(None)
     }

@@ -56,7 +56,7 @@ impl files::Server for FilesServer {
         let params = params.get()?;
         let options = read_add_options(params.get_options()?)?;
         let receiving = self.files().receive(params.get_name()?.to_str()?, options).await.map_err(refused)?;
-        let sink = Content { receiving: Cell::new(Some(receiving)), _place: place };
+        let sink = Content { receiving: Cell::new(Some(receiving)), failed: Cell::default(), _place: place };
         results.get().set_sink(capnp_rpc::new_client(sink));
         Ok(())
     }
@@ -302,12 +302,22 @@ async fn send(mut reading: Reading, sink: &byte_sink::Client) -> capnp::Result<R
 /// What a client writes, on its way into the store. A write that is cut short, or fails, leaves nothing of it.
 struct Content {
     receiving: Cell<Option<Receiving>>,
+    /// Why it has ended: whatever the client asks for next is refused for the same reason.
+    failed: Cell<Option<Failure>>,
     _place: Place,
 }
 
 impl Content {
     fn take(&self) -> capnp::Result<Receiving> {
-        self.receiving.take().ok_or_else(|| Error::failed("nothing more can be written: this has ended".into()))
+        self.receiving.take().ok_or_else(|| match self.failed.take() {
+            Some(failure) => self.fail(failure),
+            None => Error::failed("nothing more can be written: this has ended".into()),
+        })
+    }
+
+    fn fail(&self, failure: Failure) -> Error {
+        self.failed.set(Some(failure.clone()));
+        refused(failure)
     }
 }
 
@@ -315,7 +325,7 @@ impl content_sink::Server for Content {
     async fn write(self: Rc<Self>, params: content_sink::WriteParams) -> capnp::Result<()> {
         let piece = read_piece(params.get()?.get_bytes()?)?;
         let mut receiving = self.take()?;
-        receiving.write(piece).await.map_err(refused)?;
+        receiving.write(piece).await.map_err(|failure| self.fail(failure))?;
         self.receiving.set(Some(receiving));
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! ```text
 //! Event::Ask        ->  `get` on the stream
 //! answer begins     ->  handle_bytes for what has come of it, as it comes: what each read returns, not more at once
+//! it is not read    ->  handle_held, for as long as there is no room for it
 //! answer is whole   ->  handle_received, then verify and write, off the task
 //!   it is on disk   ->  handle_stored
 //!   it is wrong     ->  handle_wrong: the source is dropped, and named

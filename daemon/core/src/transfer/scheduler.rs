@@ -116,6 +116,13 @@ impl<S: Copy + Ord> Transfer<S> {
         }
     }
 
+    /// Whether what the source sends is left unread, because others fill the room that there is: that is no silence of its own.
+    pub fn handle_held(&mut self, source: S, held: bool, now: Instant) {
+        if let Some(known) = self.sources.get_mut(&source) {
+            (known.held, known.heard) = (held, now);
+        }
+    }
+
     /// The whole answer is here; it is being verified and written, which is no time of the source's.
     pub fn handle_received(&mut self, source: S, unit: u32, now: Instant) {
         if let Some(known) = self.sources.get_mut(&source) {

@@ -63,6 +63,8 @@ pub(super) struct Source {
     pub whole: usize,
     /// When it was heard of last, or was asked while there was nothing to hear.
     pub heard: Instant,
+    /// What it sends is not read: this machine has no room for it yet.
+    pub held: bool,
     pub pace: Meter,
     pub shown: Meter,
     /// The shortest time from a question to the beginning of its answer: what waits in between comes and goes.
@@ -97,6 +99,7 @@ impl Source {
             in_flight: 0,
             whole: 0,
             heard: now,
+            held: false,
             pace: Meter::new(DECIDE_OVER),
             shown: Meter::new(SHOW_OVER),
             rtt: None,
@@ -236,8 +239,8 @@ impl Source {
         }
     }
 
-    /// When it counts as stuck. While something of it is being written, nobody need be reading what it sends.
+    /// When it counts as stuck. While something of it is being written, or waits for room, nobody reads what it sends.
     pub fn stalls_at(&self) -> Option<Instant> {
-        (!self.asks.is_empty() && self.whole == 0).then(|| self.heard + STALLED_AFTER)
+        (!self.held && !self.asks.is_empty() && self.whole == 0).then(|| self.heard + STALLED_AFTER)
     }
 }

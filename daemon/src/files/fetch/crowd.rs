@@ -39,10 +39,6 @@ impl Crowd {
         self.members.values().any(|member| member.peer == peer)
     }
 
-    pub fn peers(&self) -> Vec<PeerId> {
-        self.members.values().map(|member| member.peer).collect()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

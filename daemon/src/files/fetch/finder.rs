@@ -151,6 +151,19 @@ impl<N: Network> Finder<N> {
         self.look = true;
     }
 
+    /// All streams are closed but those to these: the others are asked anew, whatever comes next.
+    pub fn lost_all_but(&mut self, kept: &BTreeSet<PeerId>) {
+        let lost: Vec<PeerId> = self
+            .known
+            .iter()
+            .filter(|(peer, known)| known.has && !kept.contains(peer))
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in lost {
+            self.lost(peer, None);
+        }
+    }
+
     /// More are needed: whoever is due is asked.
     pub fn search(&mut self) {
         self.told_nobody = false;

@@ -37,7 +37,7 @@ pub(in crate::files) enum What {
     /// A file or a folder, by its hash.
     Content {
         hash: FileHash,
-        /// For sealed copies: from the ticket, with what the ticket says of the content.
+        /// From the ticket: for sealed copies, and what it promises. What is another content is not fetched.
         key: Option<(CopyKey, Known)>,
     },
     /// A copy that is kept for a contact: its parts, as they are.
@@ -91,8 +91,18 @@ pub(in crate::files) struct Live {
     /// Why it does not go on.
     pub trouble: Option<Failure>,
     pub next_try: Option<Instant>,
-    /// Units that are on the disk for certain, as bits.
-    pub synced: Arc<Vec<u8>>,
+    /// What is on the disk for certain.
+    pub synced: Arc<Synced>,
+}
+
+/// What may be relied on after the machine has gone down.
+#[derive(Debug, Clone, Default)]
+pub(in crate::files) struct Synced {
+    /// Up to which run of the machine all that is on record was looked at. Empty: nothing is known yet, and what was noted
+    /// earlier stands.
+    pub boot: String,
+    /// Units, as bits.
+    pub bits: Vec<u8>,
 }
 
 /// How a transfer's task ends.

@@ -10,7 +10,7 @@ mod live;
 mod plan;
 mod pull;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -33,11 +33,13 @@ use super::ports::Network;
 use super::source::Bench;
 use super::wire::{Question, Status};
 use finder::{Ask, Finder, Found, Hint, Lack};
-pub(super) use live::{Job, Known, Live, Origin, Outcome, Supplier, What};
+pub(super) use live::{Job, Known, Live, Origin, Outcome, Supplier, Synced, What};
 use plan::{NoPlan, Notes, Plan};
 
 /// When only sealed copies were found: somebody with the content itself may answer a little later.
 const PLAIN_WITHIN: Duration = Duration::from_secs(2);
+/// No run of the machine has this id: what is on record is looked at.
+const NO_BOOT: &str = "unknown";
 /// Whoever lied about a content is not asked for it for so long.
 const BANNED_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -57,10 +59,8 @@ pub(super) struct Context<N> {
 /// Why a phase is over.
 enum End {
     Over(Outcome),
-    /// Start over with these, which are another kind of source than those before.
+    /// Start over with these, which have it in another form than those before, or with nobody.
     Other(Vec<Box<Found>>),
-    /// Start over: what was fetched was no good.
-    Again,
 }
 
 impl From<Failure> for End {
@@ -92,12 +92,11 @@ pub(super) async fn run<N: Network>(
                 return outcome;
             }
             End::Other(found) => first = found,
-            End::Again => {}
         }
     }
 }
 
-/// Where something that is whole was saved has been noted: its partial need not know it any more.
+/// Removes what is left of something that is whole: where it was saved has been noted, or the partial is not that which knows it.
 pub(super) async fn forget(folder: PathBuf, partial: FileHash) {
     if let Err(error) = blocking(move || Partial::discard_at(&folder, partial)).await {
         tracing::warn!(%error, "what is left of a transfer that is done was not removed");
@@ -139,6 +138,8 @@ struct Fetch<N> {
     finder: Finder<N>,
     live: watch::Sender<Live>,
     now: Live,
+    /// Keepers who have said that their sealed copies are those that are fetched.
+    vouching: BTreeSet<PeerId>,
     /// Since when the state is one that is counted as spent.
     counting: Option<Instant>,
 }
@@ -163,7 +164,8 @@ impl<N: Network> Fetch<N> {
         let finder = Finder::new(context.net.clone(), ask, keys, job.origins.clone(), job.only_origins, people);
         let notes = Notes::new(&context.places.incoming, job.hash());
         let now = live.borrow().clone();
-        Self { context, job, stop, notes, finder, live, now: Live { suppliers, ..now }, counting: None }
+        let (now, vouching) = (Live { suppliers, ..now }, BTreeSet::new());
+        Self { context, job, stop, notes, finder, live, now, vouching, counting: None }
     }
 
     async fn once(&mut self, first: Vec<Box<Found>>) -> End {
@@ -207,6 +209,8 @@ impl<N: Network> Fetch<N> {
                 return Ok((plan, first));
             }
         }
+        self.forget_synced();
+        self.vouching.clear();
         let mut copies: Vec<Box<Found>> = Vec::new();
         let mut decide_at: Option<Instant> = None;
         let mut next = first.into_iter();
@@ -223,7 +227,8 @@ impl<N: Network> Fetch<N> {
                     self.name(&found);
                     let peer = found.talk.peer;
                     self.meet(peer, &found, SourceState::Active);
-                    match plan::plain(hash, &mut found, &self.notes).await {
+                    let promised = key.as_ref().map(|(_, known)| known);
+                    match plan::plain(hash, promised, &mut found, &self.notes).await {
                         Ok(plan) => {
                             self.adopt(&plan);
                             return Ok((plan, std::iter::once(found).chain(next).chain(copies).collect()));
@@ -266,6 +271,15 @@ impl<N: Network> Fetch<N> {
         self.publish();
     }
 
+    /// What is fetched from here on may stand in another partial, of which nothing was noted.
+    fn forget_synced(&mut self) {
+        if !self.job.boot.is_empty() {
+            NO_BOOT.clone_into(&mut self.job.boot);
+            self.job.synced.clear();
+            self.now.synced = Arc::new(Synced { boot: self.job.boot.clone(), bits: Vec::new() });
+        }
+    }
+
     fn name(&mut self, found: &Found) {
         if self.now.name.is_empty() && !found.answer.name.is_empty() {
             self.now.name = kith_content::safe_name(&found.answer.name);
@@ -305,8 +319,10 @@ impl<N: Network> Fetch<N> {
         }
         let folder = self.job.folder.clone();
         let boot = kith_content::boot_id().unwrap_or_default();
-        let unsure = !self.job.boot.is_empty() && self.job.boot != boot;
-        let synced = kith_content::Bits::from_bytes(&self.job.synced, plan.layout.units());
+        let unsure = self.job.boot != boot;
+        let units = plan.layout.units();
+        let synced = kith_content::Bits::from_bytes(&self.job.synced, units);
+        let synced = synced.unwrap_or_else(|| kith_content::Bits::new(units));
         let stop = self.stop.clone();
         let opened = blocking(move || {
             let (partial, bits) = Partial::create_or_open(&folder, hash, layout)?;
@@ -317,13 +333,16 @@ impl<N: Network> Fetch<N> {
                     true => std::ops::ControlFlow::Break(()),
                     false => std::ops::ControlFlow::Continue(()),
                 };
-                partial.recheck(synced.as_ref(), &mut go_on)?;
+                partial.recheck(Some(&synced), &mut go_on)?;
             }
             Ok(partial)
         });
         match opened.await {
             Ok(partial) => {
-                self.job.boot = boot;
+                // Not earlier: whoever is stopped before has looked at a part of it only.
+                self.job.boot.clone_from(&boot);
+                self.now.synced = Arc::new(Synced { boot, bits: self.job.synced.clone() });
+                self.publish();
                 Ok(partial)
             }
             Err(kith_content::ContentError::Cancelled) => Err(End::Over(Outcome::Stopped)),

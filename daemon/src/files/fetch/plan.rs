@@ -3,9 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use kith_common::failure::Failure;
+use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{CopyKey, FileHash, FileKind, MAX_SIZE_BYTES};
-use kith_content::{Blob, ContentError, Layout, Manifest, Plain, copy_key, lookup_id, sealed_bytes};
+use kith_content::{
+    Blob, ContentError, GROUP_BYTES, Layout, Manifest, Plain, SEALED_SEGMENT_BYTES, copy_key, lookup_id, opens_start,
+    sealed_bytes,
+};
 use kith_store::PartRow;
 
 use super::finder::Found;
@@ -49,6 +52,20 @@ impl Plan {
         let (start, length) = (unit.range.start, unit.range.end - unit.range.start);
         Some(Get { id: 0, hash, copy, size_bytes: unit.size, start, length })
     }
+
+    /// What whoever keeps it has to have; nothing, where the content itself is fetched.
+    pub fn copies(&self) -> Vec<CopyPart> {
+        let ids = self.sealed.iter().flat_map(|seals| &seals.ids);
+        ids.zip(&self.layout.blobs).map(|(id, blob)| CopyPart { id: *id, bytes: (blob.hash, blob.size) }).collect()
+    }
+}
+
+/// A sealed copy, as its keepers find it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CopyPart {
+    id: FileHash,
+    /// The encrypted bytes: their hash and how many.
+    pub bytes: (FileHash, u64),
 }
 
 /// Why there is no plan.
@@ -59,7 +76,7 @@ pub(super) enum NoPlan {
     Not(Status),
     /// What it said is not the content.
     Lied(String),
-    /// Whoever made this content is to blame: nobody can help.
+    /// Whoever made this content or its ticket is to blame: nobody can help.
     Never(Failure),
     /// This machine is in the way.
     Here(ContentError),
@@ -167,8 +184,36 @@ pub(super) fn of_copy(id: FileHash, parts: &[PartRow]) -> Result<Plan, ContentEr
     })
 }
 
-/// From somebody who has the content itself.
-pub(super) async fn plain(hash: FileHash, found: &mut Found, notes: &Notes) -> Result<Plan, NoPlan> {
+/// What a ticket says of the content must be so: users decide by it, and so does what comes unasked.
+fn keeps(hash: FileHash, promised: &Known, found: &Known) -> Result<(), NoPlan> {
+    // The bytes that the hash is of, which are proven.
+    let whole = |known: &Known| if known.kind == FileKind::File { known.size_bytes } else { known.list_bytes };
+    match (promised.kind, found.kind) {
+        (promised_kind, kind) if promised_kind == kind && promised.size_bytes == found.size_bytes => return Ok(()),
+        // The list of a folder is a file as well: the ticket may be right, and this peer takes it for the other.
+        (FileKind::Folder, FileKind::File) => return Err(NoPlan::Not(Status::NotFound)),
+        (FileKind::File, FileKind::Folder) if promised.size_bytes == whole(found) => {
+            return Err(NoPlan::Not(Status::NotFound));
+        }
+        _ => {}
+    }
+    let named = |known: &Known| match known.kind {
+        FileKind::File => format!("a file of {} bytes", known.size_bytes),
+        FileKind::Folder => format!("a folder of {} bytes", known.size_bytes),
+    };
+    let message = format!("the ticket promises {}, and the content is {}", named(promised), named(found));
+    let advice = format!("Ask for the right ticket; or cancel this, and take what it is: kithctl files get {hash}");
+    Err(NoPlan::Never(Failure::new(FailureKind::VerificationFailed, message).advise(advice)))
+}
+
+/// From somebody who has the content itself. `promised`: what the ticket says.
+pub(super) async fn plain(
+    hash: FileHash,
+    promised: Option<&Known>,
+    found: &mut Found,
+    notes: &Notes,
+) -> Result<Plan, NoPlan> {
+    let keeps = |known: &Known| promised.map_or(Ok(()), |promised| keeps(hash, promised, known));
     let answer = &found.answer;
     let talk = &mut found.talk;
     let whole = |kind, size_bytes, list_bytes, files, layout| Plan {
@@ -181,17 +226,20 @@ pub(super) async fn plain(hash: FileHash, found: &mut Found, notes: &Notes) -> R
         FileKind::File => {
             prove(talk, hash, hash, false, answer.size_bytes).await?;
             let layout = Layout::file(hash, answer.size_bytes).map_err(NoPlan::verifying)?;
-            Ok(whole(FileKind::File, answer.size_bytes, 0, 1, layout))
+            let plan = whole(FileKind::File, answer.size_bytes, 0, 1, layout);
+            keeps(&plan.known)?;
+            Ok(plan)
         }
         FileKind::Folder => {
             let list_bytes = answer.list_bytes;
             let list = fetch_all(talk, hash, hash, false, list_bytes).await?;
             let manifest = Manifest::decode(&list).map_err(NoPlan::verifying)?;
-            Notes::write(notes.list.clone(), list).await?;
             let files = u32::try_from(manifest.entries.len()).unwrap_or(u32::MAX);
             let layout = Layout::folder(&manifest).map_err(NoPlan::verifying)?;
-            let size_bytes = manifest.total_bytes();
-            Ok(whole(FileKind::Folder, size_bytes, list_bytes, files, layout))
+            let plan = whole(FileKind::Folder, manifest.total_bytes(), list_bytes, files, layout);
+            keeps(&plan.known)?;
+            Notes::write(notes.list.clone(), list).await?;
+            Ok(plan)
         }
     }
 }
@@ -213,6 +261,7 @@ pub(super) async fn sealed(
                 return Err(NoPlan::Lied("its copy has another size".to_owned()));
             }
             prove(talk, id, copy, true, copy_bytes).await?;
+            begins(talk, key, hash, known.size_bytes, copy).await?;
             (None, vec![copy])
         }
         FileKind::Folder => {
@@ -223,7 +272,12 @@ pub(super) async fn sealed(
             let secret = copy_key(key, hash);
             let list = kith_content::open_bytes(&secret, hash, &sealed).map_err(NoPlan::verifying)?;
             let manifest = Manifest::decode(&list).map_err(NoPlan::verifying)?;
+            keeps(hash, &known, &Known { size_bytes: manifest.total_bytes(), ..known })?;
             let parts = copies(talk, key, &manifest).await?;
+            // Of the part that it would be worst to fetch in vain.
+            if let Some((entry, copy)) = manifest.entries.iter().zip(&parts).max_by_key(|(entry, _)| entry.size) {
+                begins(talk, key, entry.hash, entry.size, *copy).await?;
+            }
             Notes::write(notes.list.clone(), list).await?;
             (Some(manifest), parts)
         }
@@ -240,6 +294,32 @@ pub(super) async fn sealed(
     let plan = sealed_plan(hash, known, key, manifest.as_ref(), &parts)?;
     Notes::write(notes.parts.clone(), bytes).await?;
     Ok(plan)
+}
+
+/// That a copy opens where it begins: which bytes it has is the keeper's word alone until all of it is there.
+async fn begins(talk: &mut Talk, key: &CopyKey, hash: FileHash, size: u64, copy: FileHash) -> Result<(), NoPlan> {
+    let copy_bytes = sealed_bytes(size);
+    let length = SEALED_SEGMENT_BYTES.next_multiple_of(GROUP_BYTES).min(copy_bytes);
+    let id = lookup_id(key, hash);
+    let get = Get { id: 0, hash: id, copy: true, size_bytes: copy_bytes, start: 0, length };
+    let encoded = answer(talk.get(get).await?)?;
+    let start = kith_content::decode(copy, copy_bytes, 0..length, &encoded).map_err(NoPlan::verifying)?;
+    if opens_start(&copy_key(key, hash), size, &start) {
+        return Ok(());
+    }
+    Err(NoPlan::Lied("its copy does not open with the key of the ticket".to_owned()))
+}
+
+/// Whether a further keeper has the copies of the plan, file by file, as it says itself.
+pub(super) async fn has_copies(talk: &mut Talk, copies: &[CopyPart]) -> Result<bool, PipeError> {
+    for some in copies.chunks(MAX_QUESTIONS) {
+        let questions: Vec<Question> = some.iter().map(|copy| Question { hash: None, copy: Some(copy.id) }).collect();
+        let answers = talk.have(&questions).await?;
+        if answers.iter().zip(some).any(|(answer, copy)| answer.copy != Some(copy.bytes)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Of each file in the folder, the hash of its sealed copy, as the keeper says it.

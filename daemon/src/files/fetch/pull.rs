@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 
 use super::crowd::{Crowd, SourceId};
 use super::finder::{Found, Hint, Lack};
-use super::live::{Outcome, What};
-use super::plan::Plan;
+use super::live::{Outcome, Synced, What};
+use super::plan::{self, Plan};
 use super::{End, Fetch, at};
 use crate::files::check::failure;
 use crate::files::library::blocking;
+use crate::files::pipe::PipeError;
 use crate::files::ports::Network;
 use crate::files::source::{News, Order};
 use crate::files::wire::Status;
@@ -41,8 +42,10 @@ struct Pull {
     unsynced: u64,
     synced_at: Instant,
     shown_at: Instant,
-    /// Those who have it in the other form: plain where copies are fetched, or the other way round.
+    /// Those who have it in the other form: plain where copies are fetched, or the other way round. And keepers of other copies.
     others: Vec<Box<Found>>,
+    /// Keepers of a folder's files that are asked whether they have the same copies.
+    comparing: JoinSet<(Box<Found>, Result<bool, PipeError>)>,
 }
 
 impl<N: Network> Fetch<N> {
@@ -66,22 +69,26 @@ impl<N: Network> Fetch<N> {
             synced_at: now,
             shown_at: now,
             others: Vec::new(),
+            comparing: JoinSet::new(),
         };
+        let mut first = first.into_iter();
+        // By the word of the first of them the plan was made.
+        if let Some(found) = first.next() {
+            self.join(&mut pull, found);
+        }
         for found in first {
             self.found(&mut pull, found);
         }
         self.show(&mut pull);
         let end = self.turn(&mut pull).await;
         self.show(&mut pull);
-        for peer in pull.crowd.peers() {
-            // Whatever comes next, it is asked anew.
-            self.finder.lost(peer, None);
-        }
-        let Pull { plan, partial, crowd, mut syncing, .. } = pull;
+        let kept = if let Turned::Other(found) = &end { found } else { &pull.others };
+        self.finder.lost_all_but(&kept.iter().map(|found| found.talk.peer).collect());
+        let Pull { plan, partial, crowd, mut syncing, others, .. } = pull;
         crowd.close().await;
         while syncing.join_next().await.is_some() {}
         match end {
-            Turned::Finished => self.finish(&plan, partial).await,
+            Turned::Finished => self.finish(&plan, partial, others).await,
             Turned::Stopped => match self.sync(&partial).await {
                 Ok(()) => End::Over(Outcome::Stopped),
                 Err(error) => failure(&error).into(),
@@ -145,14 +152,19 @@ impl<N: Network> Fetch<N> {
                     }
                 }
                 Some(synced) = pull.syncing.join_next() => match synced {
-                    Ok(Ok(bits)) => self.now.synced = Arc::new(bits.as_bytes().to_vec()),
+                    Ok(Ok(bits)) => self.synced(&bits),
                     Ok(Err(error)) => return Turned::Here(error),
                     Err(error) => tracing::error!(%error, "making sure of what was written has failed"),
                 },
+                Some(compared) = pull.comparing.join_next() => {
+                    if let Ok((found, same)) = compared {
+                        self.compared(pull, found, same);
+                    }
+                }
                 hint = self.finder.next() => match hint {
                     Hint::Found(found) => self.found(pull, found),
                     Hint::Lacks(peer, lack) => self.lacks(peer, lack),
-                    Hint::Nobody if pull.crowd.is_empty() => {
+                    Hint::Nobody if pull.crowd.is_empty() && pull.comparing.is_empty() => {
                         // While there is nobody else, the other form is better than none.
                         if !pull.others.is_empty() {
                             return Turned::Other(std::mem::take(&mut pull.others));
@@ -211,6 +223,14 @@ impl<N: Network> Fetch<N> {
         let now = Instant::now();
         match news {
             News::Bytes { unit, bytes } => pull.transfer.handle_bytes(source, unit, bytes, now),
+            News::Held(held) => pull.transfer.handle_held(source, held, now),
+            News::Trickles => {
+                pull.transfer.handle_gone(source);
+                if let Some(peer) = pull.crowd.leave(source) {
+                    let why = "It sends next to nothing, and others wait.".to_owned();
+                    self.lost_for(peer, Lack::Unreachable(why));
+                }
+            }
             News::Received { unit } => pull.transfer.handle_received(source, unit, now),
             News::Stored { unit } => {
                 let bytes = pull.plan.get(unit).map_or(0, |get| get.length);
@@ -280,23 +300,46 @@ impl<N: Network> Fetch<N> {
                 true
             }
             (What::Content { .. }, Some(_)) if answer.copy.is_some() && answer.status != Status::Ok => {
-                let alone = pull.plan.layout.blobs.first().filter(|_| pull.plan.layout.blobs.len() == 1);
-                let same = alone.is_none_or(|blob| answer.copy == Some((blob.hash, blob.size)));
-                let single = pull.plan.known.kind == kith_common::file::FileKind::File;
-                if single && !same {
-                    // One of the two is not what the owner has sealed; which, is found out when it is opened.
-                    return self.lost_for(peer, Lack::NotFound);
+                let copies = pull.plan.copies();
+                if pull.plan.known.kind == kith_common::file::FileKind::Folder {
+                    // What it would send is measured by the word of whom the plan was made with, who may have lied.
+                    pull.comparing.spawn(async move {
+                        let mut found = found;
+                        let same = plan::has_copies(&mut found.talk, &copies).await;
+                        (found, same)
+                    });
+                    return;
                 }
-                true
+                let same = copies.first().is_some_and(|copy| answer.copy == Some(copy.bytes));
+                return self.compared(pull, found, Ok(same));
             }
             _ => false,
         };
-        if fits {
-            self.join(pull, found);
-        } else if pull.others.len() < MAX_OTHERS {
+        if fits { self.join(pull, found) } else { self.put_aside(pull, found) }
+    }
+
+    fn put_aside(&mut self, pull: &mut Pull, found: Box<Found>) {
+        if pull.others.len() < MAX_OTHERS {
             pull.others.push(found);
+            // If there is nobody else, it is said once more.
+            self.finder.search();
         } else {
-            self.finder.lost(peer, Some(Lack::NotFound));
+            self.finder.lost(found.talk.peer, Some(Lack::NotFound));
+        }
+    }
+
+    /// A keeper has said which copies it has.
+    fn compared(&mut self, pull: &mut Pull, found: Box<Found>, same: Result<bool, PipeError>) {
+        let peer = found.talk.peer;
+        match same {
+            Ok(true) => self.join(pull, found),
+            Ok(false) => {
+                // One of the two is not what the owner has sealed; which, is found out when it is opened.
+                self.part(peer, SourceState::Dropped, "It keeps another copy than the one that is being fetched.");
+                self.put_aside(pull, found);
+            }
+            Err(error) if error.is_nonsense() => self.lied(peer, &error.to_string()),
+            Err(error) => self.lost_for(peer, Lack::Unreachable(error.to_string())),
         }
     }
 
@@ -306,6 +349,9 @@ impl<N: Network> Fetch<N> {
         self.meet(peer, &found, SourceState::Active);
         if let Some(supplier) = self.now.suppliers.get_mut(&peer) {
             supplier.sealed = pull.plan.sealed.is_some();
+        }
+        if pull.plan.sealed.is_some() {
+            self.vouching.insert(peer);
         }
         let terms = Terms { have: Have::All, bytes_per_second: (path == Path::Relayed).then_some(RELAY_FILE_RATE) };
         let source = pull.crowd.join(found.talk, Arc::clone(&pull.partial), self.context.bench.clone());
@@ -331,9 +377,13 @@ impl<N: Network> Fetch<N> {
     async fn sync(&mut self, partial: &Arc<Partial>) -> Result<(), ContentError> {
         let partial = Arc::clone(partial);
         let bits = blocking(move || partial.sync()).await?;
-        self.now.synced = Arc::new(bits.as_bytes().to_vec());
-        self.job.synced = bits.as_bytes().to_vec();
+        self.synced(&bits);
         Ok(())
+    }
+
+    fn synced(&mut self, bits: &Stored) {
+        self.job.synced = bits.as_bytes().to_vec();
+        self.now.synced = Arc::new(Synced { boot: self.job.boot.clone(), bits: self.job.synced.clone() });
     }
 
     fn show(&mut self, pull: &mut Pull) {
@@ -371,7 +421,7 @@ impl<N: Network> Fetch<N> {
     }
 
     /// All is on the disk.
-    async fn finish(&mut self, plan: &Plan, partial: Arc<Partial>) -> End {
+    async fn finish(&mut self, plan: &Plan, partial: Arc<Partial>, others: Vec<Box<Found>>) -> End {
         self.set_state(TransferState::Finishing);
         let Some(partial) = Arc::into_inner(partial) else {
             let error = ContentError::Io {
@@ -388,7 +438,10 @@ impl<N: Network> Fetch<N> {
             (_, true, true) => self.job.hash().to_string(),
         };
         let plain = plan.sealed.as_ref().and_then(|seals| seals.plain.clone());
-        let outboards = self.context.places.outboards.clone();
+        let (outboards, folder) = (self.context.places.outboards.clone(), self.job.folder.clone());
+        // It may have been begun in other forms as well.
+        let mut names = plan::names(self.job.hash(), &self.notes).await;
+        names.retain(|name| *name != plan.hash);
         let stop = self.stop.clone();
         let copy = matches!(self.job.what, What::Copy { .. });
         let finished = blocking(move || match plain {
@@ -409,25 +462,22 @@ impl<N: Network> Fetch<N> {
         });
         match finished.await {
             Ok(path) => {
+                for name in names {
+                    super::forget(folder.clone(), name).await;
+                }
                 self.notes.forget();
                 End::Over(Outcome::Done { path, partial: plan.hash })
             }
             Err(ContentError::Cancelled) => End::Over(Outcome::Stopped),
-            Err(ContentError::Lie(why)) if plan.sealed.is_some() => self.false_copy(plan, why).await,
+            Err(ContentError::Lie(why)) if plan.sealed.is_some() => self.false_copy(plan, why, others).await,
             Err(error) => failure(&error).into(),
         }
     }
 
-    /// Every part was what its keeper had said, and the whole is not the content: the keepers lied from the beginning.
-    async fn false_copy(&mut self, plan: &Plan, why: &str) -> End {
-        let keepers: Vec<_> = self
-            .now
-            .suppliers
-            .iter()
-            .filter(|(_, supplier)| supplier.sealed && supplier.received_bytes > 0)
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in keepers {
+    /// Every part was what its keepers had said, and the whole is not the content: they lied from the beginning. Those who keep
+    /// another copy come next.
+    async fn false_copy(&mut self, plan: &Plan, why: &str, others: Vec<Box<Found>>) -> End {
+        for peer in std::mem::take(&mut self.vouching) {
             self.lied(peer, why);
         }
         let (folder, hash) = (self.job.folder.clone(), plan.hash);
@@ -437,7 +487,7 @@ impl<N: Network> Fetch<N> {
         self.notes.forget();
         (self.job.known, self.job.sealed, self.job.synced) = (None, false, Vec::new());
         (self.now.known, self.now.sealed, self.now.done_bytes) = (None, false, 0);
-        End::Again
+        End::Other(others)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Files between nodes whose network is in memory.
 
 mod copies;
+mod fetching;
 mod hostile;
+mod keepers;
 mod making;
 pub(super) mod rig;
 mod sealed;

@@ -11,7 +11,7 @@ use kith_common::ids::PeerId;
 use kith_common::node::{Identity, Path as Way, PeerInfo};
 use kith_common::target::{Target, Ticket};
 use kith_core::listener::Begin;
-use kith_store::Database;
+use kith_store::{Database, TransferRow};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
@@ -130,6 +130,24 @@ impl Node {
         exchange.leave(me);
         files.shutdown().await;
         drop(files);
+        Self::on(&exchange, me, db, people, home).await
+    }
+
+    /// The power is gone and comes back: what was noted of transfers is of another run of the machine, nothing of it was certain, and
+    /// the disk is as `lost` leaves it.
+    pub async fn power_cut(self, lost: impl FnOnce(&Path)) -> Self {
+        let Self { me, files, db, people, exchange, home, .. } = self;
+        exchange.leave(me);
+        files.shutdown().await;
+        drop(files);
+        let forgetting = db.write(|store| {
+            for row in store.transfers()? {
+                store.put_transfer(&TransferRow { boot: "an earlier run".to_owned(), synced: Vec::new(), ..row })?;
+            }
+            Ok(())
+        });
+        forgetting.await.expect("the store answers");
+        lost(home.path());
         Self::on(&exchange, me, db, people, home).await
     }
 

@@ -98,6 +98,25 @@ async fn what_a_client_writes_is_shared_and_what_it_leaves_off_is_not() {
 }
 
 #[tokio::test]
+async fn what_is_too_much_for_the_store_is_refused_as_such_however_it_comes() {
+    let stage = Stage::set().await;
+    let client = stage.client().await;
+    let settings = soon(client.file_settings()).await.expect("there are some");
+    soon(client.set_file_settings(FileSettings { store_bytes: 10, ..settings })).await.expect("they make sense");
+    let writer = soon(client.send_content("large.bin", AddOptions::default())).await.expect("a little");
+    let failure = match soon(writer.write(content())).await {
+        Ok(()) => soon(writer.done()).await.expect_err("the quota"),
+        Err(failure) => failure,
+    };
+    let (progress, _) = mpsc::channel(1);
+    let copy = AddOptions { copy: true, ..AddOptions::default() };
+    let by_path = soon(client.add_file(&written(&stage, "large.bin"), copy, progress)).await.expect_err("the quota");
+    assert_eq!((failure.kind, by_path.kind), (FailureKind::NotPermitted, FailureKind::NotPermitted), "{failure:?}");
+    assert_eq!(failure.advice, by_path.advice);
+    assert!(failure.message.contains("10 bytes in all"), "{failure:?}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_shared_or_fetched_is_refused_in_words() {
     let stage = Stage::set().await;
     let client = stage.client().await;

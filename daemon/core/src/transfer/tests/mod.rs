@@ -314,6 +314,29 @@ fn an_answer_that_comes_after_it_was_given_up_is_taken_all_the_same() {
 }
 
 #[test]
+fn whoever_is_not_read_is_not_silent() {
+    let units = Units::new(MIB, [MIB]).expect("it can be numbered");
+    let mut transfer = Transfer::new(units, &Bits::none(1), 0);
+    let (mut limit, mut now) = (Allowance::new(None), Instant::now());
+    transfer.handle_source(1, Terms { have: Have::All, bytes_per_second: None }, now);
+    let mut cancels = |transfer: &mut Transfer<u8>, now| {
+        let events = std::iter::from_fn(|| transfer.poll_event(&mut limit, now));
+        events.filter(|event| matches!(event, Event::Cancel { .. })).count()
+    };
+    assert_eq!(cancels(&mut transfer, now), 0);
+    transfer.handle_held(1, true, now);
+    now += secs(600);
+    assert_eq!(cancels(&mut transfer, now), 0);
+    // From then on it has as much time as others.
+    transfer.handle_held(1, false, now);
+    now += STALLED_AFTER - ms(1);
+    assert_eq!(cancels(&mut transfer, now), 0);
+    now += ms(1);
+    assert_eq!(cancels(&mut transfer, now), 1);
+    transfer.handle_held(2, true, now);
+}
+
+#[test]
 fn news_of_strangers_and_units_that_are_none_are_passed_over() {
     let units = Units::new(MIB, [MIB]).expect("it can be numbered");
     let mut transfer = Transfer::new(units, &Bits::all(90), u32::MAX);
