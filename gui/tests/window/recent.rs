@@ -144,7 +144,7 @@ fn the_keys_for_a_search_lead_to_calls_where_there_are_some_to_search() {
 #[test]
 fn escape_leaves_the_question_and_then_the_search() {
     let mut window = Window::after(9);
-    window.recent(screen::Message::Search("turing".into()));
+    window.recent(screen::Message::Search("nobody of that name".into()));
     window.recent(screen::Message::Clear);
     assert!(window.shows("Keep") && !window.shows("Was busy"));
     window.key(Key::Escape);

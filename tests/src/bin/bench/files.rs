@@ -236,7 +236,7 @@ fn nginx(folder: &Path) -> Result<(Child, u16)> {
     std::fs::create_dir(&own)?;
     let (own, root) = (path_text(&own)?, path_text(folder)?);
     let config = format!(
-        "daemon off; pid {own}/pid; error_log stderr; {} events {{}} http {{ access_log off; sendfile on;
+        "daemon off; master_process off; pid {own}/pid; error_log stderr; {} events {{}} http {{ access_log off; sendfile on;
          client_body_temp_path {own}/b; proxy_temp_path {own}/p; fastcgi_temp_path {own}/f; uwsgi_temp_path {own}/u; scgi_temp_path {own}/s;
          server {{ listen 127.0.0.1:{port}; root {root}; }} }}",
         if rustix::process::geteuid().is_root() { "user root;" } else { "" },
@@ -460,7 +460,9 @@ pub fn trouble() -> Result<Vec<Figure>> {
     let mut peak = before;
     let hash = hash.context("a hash")?;
     let mut watch = ben.spawn(&["files", "watch"])?;
-    let _fetch = ben.spawn(&["files", "get", &hash, "--to", path_text(&to)?])?;
+    // The liar does not say in its greeting that it exchanges files, so it is named.
+    let eve_id = eve["peer_id"].as_str().context("a peer id")?;
+    let _fetch = ben.spawn(&["files", "get", &hash, "--from", eve_id, "--to", path_text(&to)?])?;
     let mut killed_at = None;
     let done = loop {
         let row = watch.wait_for("how far it is", LONG, |line| {
