@@ -124,6 +124,27 @@ impl<N: Network> Task<N> {
         let _ = self.handle_stranger(peer, Request { name, text: knock.text().to_owned(), again: false }).await;
     }
 
+    /// A stranger may have called before its greeting was read, in which it says its name.
+    pub async fn name_requests(&mut self) {
+        let mut named: Vec<ContactRequest> =
+            self.requests.iter().filter(|request| request.name.is_empty()).cloned().collect();
+        for request in &mut named {
+            request.name = clean_line(&self.own_name(request.peer_id), MAX_NAME_CHARS);
+        }
+        named.retain(|request| !request.name.is_empty());
+        if named.is_empty() {
+            return;
+        }
+        self.requests.retain(|known| named.iter().all(|request| request.peer_id != known.peer_id));
+        self.requests.extend(named.iter().cloned());
+        let written = self.database.write(move |store| {
+            named.iter().try_for_each(|request| store.put_request(request, MAX_REQUESTS).map(drop))
+        });
+        if let Err(failure) = written.await {
+            tracing::warn!(%failure, "the name of a stranger will be forgotten at the next start");
+        }
+    }
+
     /// Our own request has been read.
     async fn handle_heard(&mut self, peer: PeerId, link: u64, contact: bool) {
         let Some(entry) = self.contacts.get_mut(&peer) else { return };

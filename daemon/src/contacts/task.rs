@@ -254,7 +254,10 @@ impl<N: Network> Task<N> {
                 },
                 // `net` outlives this; when it is gone, so is the daemon.
                 changed = self.peers.changed() => match changed {
-                    Ok(()) => self.look_at_peers().await,
+                    Ok(()) => {
+                        self.look_at_peers().await;
+                        self.name_requests().await;
+                    }
                     Err(_) => return,
                 },
                 changed = self.identity.changed() => match changed {

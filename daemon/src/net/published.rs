@@ -21,9 +21,8 @@ use super::{Lookups, PeerLink, address, ways};
 
 /// Round trips change all the time, and so does what is heard of absent peers: rows are renewed at most this often for them.
 const ROWS_INTERVAL: Duration = Duration::from_millis(500);
-/// Making rows anew takes no more than this share of the time, however many peers come and go: one in so many. With a
-/// hundred peers that is five times a second, with a handful at once.
-const ROWS_SHARE: u32 = 200;
+/// Making rows anew takes no more than this share of the time, however many peers come and go: one in so many.
+const ROWS_SHARE: u32 = 50;
 const MAX_REST: Duration = Duration::from_secs(1);
 
 /// Where what the task knows is read.
