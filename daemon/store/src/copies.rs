@@ -38,6 +38,9 @@ pub struct KeptRow {
     pub since_unix_ms: i64,
 }
 
+/// The id of a sealed copy, and its hash.
+pub(crate) type SealedPiece = ([u8; 32], [u8; 32]);
+
 impl Store {
     pub(crate) fn copies(&self, position: u64) -> Result<Vec<CopyRow>> {
         self.rows(
@@ -74,7 +77,7 @@ impl Store {
     }
 
     /// By the hash of the piece, the id and the hash of its sealed copy.
-    pub(crate) fn sealed_of(&self, position: u64) -> Result<BTreeMap<FileHash, ([u8; 32], [u8; 32])>> {
+    pub(crate) fn sealed_of(&self, position: u64) -> Result<BTreeMap<FileHash, SealedPiece>> {
         let sealed = self.rows(
             "SELECT hash, copy_id, copy_hash FROM piece
              WHERE share = ? AND copy_id IS NOT NULL AND copy_hash IS NOT NULL",
