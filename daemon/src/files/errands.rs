@@ -182,6 +182,7 @@ fn copy(peer: PeerId, share: &ShareRow, parts: &[PartRow], verdict: Verdict, unk
 }
 
 /// What became of sealing a share.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and taken apart where it comes from")]
 enum Sealing {
     /// What its copy consists of: made once, the same for everybody who keeps it.
     Done(ShareRow, Vec<PartRow>),

@@ -370,13 +370,13 @@ impl Files {
             Message::FindKeeper(sought) => self.find_keeper = sought,
             Message::Search(search) => {
                 let order = self.shares.look_for(search);
-                self.to_top();
+                self.back_to_top();
                 self.arrange();
                 return carry(order);
             }
             Message::Show(filter) => {
                 self.filter = filter;
-                self.to_top();
+                self.back_to_top();
                 self.arrange();
             }
             Message::Sight(sight) => {

@@ -94,7 +94,7 @@ fn a_file_that_may_not_be_read_is_named() {
     }
     let dir = folder();
     let path = write(&dir.path().join("secret"), b"secret");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("permissions can be set");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("permissions can be set");
     let outcome = add_file(&path, dir.path(), &mut quietly).expect_err("it may not be read");
     assert!(outcome.to_string().contains("secret"), "{outcome}");
 }

@@ -125,7 +125,7 @@ fn what_cannot_be_read_is_named() {
     }
     let dir = rich();
     let secret = dir.path().join("b/deep");
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).expect("permissions can be set");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).expect("permissions can be set");
     let outcome = walk(dir.path(), &mut all);
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).expect("permissions can be set");
     assert!(matches!(outcome, Err(ContentError::NotPermitted(path)) if path == secret));

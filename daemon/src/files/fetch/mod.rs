@@ -4,6 +4,8 @@
 //! streams ([`super::source`]). A transfer's task ends when it is done or stuck, and when it is told to stop; it can be
 //! started again at any time, after any end, and goes on from what is on the disk.
 
+#![allow(clippy::vec_box, reason = "whoever was found is large, and is handed on from one list to the next")]
+
 mod crowd;
 mod finder;
 mod live;

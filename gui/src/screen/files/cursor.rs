@@ -48,7 +48,7 @@ impl Files {
     }
 
     /// The list stands at its first line again, and one on none of them.
-    pub(super) fn to_top(&mut self) {
+    pub(super) fn back_to_top(&mut self) {
         self.cursor = None;
         self.led = Led::Top;
         self.tops += 1;

@@ -218,8 +218,8 @@ pub fn beside_calls() -> Result<Vec<Figure>> {
         }
         for (name, unit) in wanted {
             let (before, with) = (middle(&quiet, name)?, middle(&busy, name)?);
-            figures.push(Figure::new(format!("{kind}: {name} without messages, median of {pairs}"), before, *unit));
-            let figure = Figure::new(format!("{kind}: {name} with messages, median of {pairs}"), with, *unit);
+            figures.push(Figure::new(format!("{kind}: {name} without messages, median of {pairs}"), before, unit));
+            let figure = Figure::new(format!("{kind}: {name} with messages, median of {pairs}"), with, unit);
             // Of what is received more is better, of times less.
             figures.push(match *unit {
                 "ms" => figure.at_most(before * 1.1),
