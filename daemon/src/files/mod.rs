@@ -8,6 +8,7 @@
 //! (that is `net`) or the layout of bytes on the disk.
 
 mod adding;
+mod buffers;
 mod check;
 mod clients;
 mod errands;

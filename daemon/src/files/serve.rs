@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
+use super::buffers::{Buffer, Buffers};
 use super::library::{Item, Library};
 use super::pipe::{self, FRAME_TIMEOUT, PIECE, PipeError};
 use super::uploads::Uploads;
@@ -83,6 +84,7 @@ pub(super) struct Serving {
     pub uploads: Mutex<Uploads>,
     readers: Semaphore,
     memory: Arc<Semaphore>,
+    buffers: Buffers,
     takers: Takers,
     of_peers: Mutex<BTreeMap<PeerId, Arc<OfPeer>>>,
 }
@@ -131,6 +133,7 @@ impl Serving {
             uploads: Mutex::default(),
             readers: Semaphore::new(READERS),
             memory: Arc::new(Semaphore::new(SENDING_BYTES / COUNTED)),
+            buffers: Buffers::default(),
             takers: Takers::default(),
             of_peers: Mutex::default(),
         }
@@ -169,7 +172,7 @@ enum Word {
 /// An answer that is ready to be written.
 struct Ready {
     frame: Vec<u8>,
-    body: Vec<u8>,
+    body: Option<Buffer>,
     of: Option<(FileHash, Arc<Item>)>,
     _memory: Option<Memory>,
 }
@@ -389,9 +392,9 @@ impl Maker<'_> {
         };
         // It is never closed.
         let _reader = self.serving.readers.acquire().await;
-        let (reading, range) = (Arc::clone(&item), get.range());
+        let (reading, range, mut body) = (Arc::clone(&item), get.range(), self.serving.buffers.take(capacity));
         let encoded = super::library::blocking(move || {
-            let mut body = Vec::with_capacity(capacity);
+            body.clear();
             reading.provide.encode(range, &mut body)?;
             Ok(body)
         });
@@ -400,7 +403,7 @@ impl Maker<'_> {
                 let calling = *self.serving.in_call.borrow();
                 let data = Data { id: get.id, status: Status::Ok, encoded_bytes, calling };
                 let of = Some((get.hash, item));
-                Ready { frame: wire::encode(&Frame::Data(data)), body, of, _memory: Some(memory) }
+                Ready { frame: wire::encode(&Frame::Data(data)), body: Some(body), of, _memory: Some(memory) }
             }
             Ok(_) => self.not(get.id, Status::Missing),
             Err(error) => {
@@ -432,7 +435,7 @@ impl Maker<'_> {
 }
 
 fn plain(frame: &Frame) -> Ready {
-    Ready { frame: wire::encode(frame), body: Vec::new(), of: None, _memory: None }
+    Ready { frame: wire::encode(frame), body: None, of: None, _memory: None }
 }
 
 async fn write(
@@ -449,7 +452,7 @@ async fn write(
         taking.wait(Instant::now());
         pipe::write_bytes(&mut writer, &next.frame).await?;
         taking.took(0, Instant::now());
-        let mut rest = next.body.as_slice();
+        let mut rest = next.body.as_ref().map_or(&[][..], |body| body.as_slice());
         while !rest.is_empty() {
             let ours = relay.ready_at().max(lock(&serving.limit).ready_at());
             if lock(&told.pace).ready_at() > ours {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::buffers::{Buffer, Buffers};
 use super::pipe::{self, PipeError};
 use super::wire::{Data, Frame, Get, Status};
 use crate::net::Stream;
@@ -49,6 +50,7 @@ pub(super) struct Bench {
     /// Sources that are not read because there is no memory.
     waiting: Arc<AtomicUsize>,
     writers: Arc<Semaphore>,
+    buffers: Buffers,
 }
 
 impl Default for Bench {
@@ -57,6 +59,7 @@ impl Default for Bench {
             memory: Arc::new(Semaphore::new(RECEIVING_BYTES / COUNTED)),
             waiting: Arc::default(),
             writers: Arc::new(Semaphore::new(WRITERS)),
+            buffers: Buffers::default(),
         }
     }
 }
@@ -259,7 +262,8 @@ impl<S: Copy + Send + 'static> Desk<S> {
         // Asked for here, so at most one unit.
         let length = data.encoded_bytes as usize;
         let memory = self.memory(length).await?;
-        let mut bytes = vec![0; length];
+        let mut bytes = self.bench.buffers.take(length);
+        bytes.resize(length, 0);
         let began = Instant::now();
         let (mut at, mut told, mut told_at) = (0, 0, began);
         while at < length {
@@ -324,7 +328,7 @@ impl<S: Copy + Send + 'static> Desk<S> {
 async fn store<S>(
     source: S,
     unit: u32,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     partial: Arc<Partial>,
     writers: Arc<Semaphore>,
     news: mpsc::Sender<(S, News)>,
