@@ -10,8 +10,8 @@ use crate::tree::outboard_bytes;
 
 const SMALL_UNIT_BYTES: u64 = 1024 * 1024;
 const LARGE_UNIT_BYTES: u64 = 4 * 1024 * 1024;
-/// Above it units are large, so that there are not too many of them.
-const LARGE_ABOVE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// Above it units are large, so that there are not too many of them to keep account of.
+const LARGE_ABOVE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
 /// The unit of something that has so many bytes in all.
 pub const fn unit_bytes(total: u64) -> u64 {

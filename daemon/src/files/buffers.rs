@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is kept for the next, beside what is in use.
-const SPARE_BYTES: usize = 8 * 1024 * 1024;
+const SPARE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where buffers come from and go back to. How many are in use is the users' to limit.
 #[derive(Debug, Clone, Default)]

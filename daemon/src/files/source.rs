@@ -31,8 +31,9 @@ const TOLD_EVERY: Duration = Duration::from_millis(20);
 const COUNTED: usize = 1024;
 /// Threads that verify and write at a time. It is the processor that limits it, and others have work to do as well.
 const WRITERS: usize = 2;
-/// Memory for what is being received, of all transfers: a few units of 4 MiB, many of 1 MiB. What comes beyond waits at the peer.
-const RECEIVING_BYTES: usize = 24 * 1024 * 1024;
+/// Memory for what is being received, of all transfers: three units of 4 MiB with their proofs, twelve of 1 MiB. What comes beyond
+/// waits at the peer.
+const RECEIVING_BYTES: usize = 13 * 1024 * 1024;
 
 /// While others wait for memory, a source that has sent at one answer for so long and has come to less than this rate is ended: a
 /// few of them would have all of it.
