@@ -21,7 +21,6 @@ const WORKERS: usize = 2;
 const MAX_BLOCKING_THREADS: usize = 8;
 
 fn main() -> ExitCode {
-    use_small_pages();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -30,14 +29,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The allocator asks for huge pages where the system leaves that to programs, and touches a little of each: a node at rest would
-/// have 22 MB of zeros.
-fn use_small_pages() {
-    // Where the system does not know of them there is nothing to turn off.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn run() -> anyhow::Result<()> {

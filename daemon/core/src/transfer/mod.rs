@@ -52,6 +52,8 @@ pub const MOST_IN_FLIGHT: u64 = 32 * 1024 * 1024;
 pub const ALL_IN_FLIGHT: u64 = 64 * 1024 * 1024;
 /// Beyond its round trip a source is asked for so much ahead: a hiccup of either side does not leave the line idle.
 pub const AHEAD: Duration = Duration::from_millis(100);
+/// But no more than so many bytes: while the disk of the receiver pauses they wait in its memory.
+pub const MOST_AHEAD: u64 = 8 * 1024 * 1024;
 /// Questions that may be open at a source: the units of small files are few bytes each.
 pub const MOST_ASKED: usize = 256;
 /// Sources that are asked at a time; the others are spares. More do not make a transfer faster, and each takes memory.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::gentle::Gentle;
 use super::meter::Meter;
-use super::{AHEAD, Allowance, Bits, Have, LEAST_IN_FLIGHT, MOST_ASKED, MOST_IN_FLIGHT, STALLED_AFTER, Terms};
+use super::{
+    AHEAD, Allowance, Bits, Have, LEAST_IN_FLIGHT, MOST_AHEAD, MOST_ASKED, MOST_IN_FLIGHT, STALLED_AFTER, Terms,
+};
 
 /// How fast it is lately, for deciding.
 const DECIDE_OVER: Duration = Duration::from_millis(400);
@@ -172,8 +174,9 @@ impl Source {
         match &self.gentle {
             Some(gentle) => gentle.window(self.rtt()).clamp(1, MOST_IN_FLIGHT),
             None => {
-                let ahead = self.pace.rate(now) * (self.rtt() + AHEAD).as_secs_f64();
-                (ahead as u64).clamp(LEAST_IN_FLIGHT, MOST_IN_FLIGHT)
+                let rate = self.pace.rate(now);
+                let ahead = (rate * AHEAD.as_secs_f64()).min(MOST_AHEAD as f64);
+                ((rate * self.rtt().as_secs_f64() + ahead) as u64).clamp(LEAST_IN_FLIGHT, MOST_IN_FLIGHT)
             }
         }
     }
