@@ -1,18 +1,14 @@
 #!/usr/bin/env python3
 """Answers the next call: receives pictures and sound, counts them, and sends its own moving picture and a tone.
 
-Needs pycapnp (pip install 'pycapnp>=2.2,<3') and nothing else of Kith than its schema. Prints "waiting", and one
-JSON line when the call has ended.
+Needs pycapnp (pip install 'pycapnp>=2.2,<3') and nothing else of Kith than its schema, and kithd.py beside it. Prints
+"waiting", and one JSON line when the call has ended.
 """
-import argparse, array, asyncio, json, math, os, pathlib, time
+import argparse, array, asyncio, json, math, time
 import capnp
+import kithd
 
-capnp.remove_import_hook()
-SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "schema"
-# Without this import path pycapnp does not find /capnp/*.capnp, and it aborts the interpreter instead of raising.
-IMPORTS = [os.path.dirname(os.path.dirname(capnp.__file__)), str(SCHEMA)]
-load = lambda name: capnp.load(str(SCHEMA / name), imports=IMPORTS)
-kith, media, call_schema = load("kith.capnp"), load("media.capnp"), load("call.capnp")
+kith, media, call_schema = kithd.load("kith.capnp"), kithd.load("media.capnp"), kithd.load("call.capnp")
 WIDTH, HEIGHT, FPS, RATE, CHUNK = 640, 360, 15, 48000, 960
 micros = lambda: time.monotonic_ns() // 1000
 
@@ -95,5 +91,5 @@ async def main(socket):
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--socket", default=os.environ.get("XDG_RUNTIME_DIR", "/run") + "/kith/kithd.sock")
+    options.add_argument("--socket", default=kithd.socket())
     asyncio.run(capnp.run(main(options.parse_args().socket)))

@@ -2,17 +2,14 @@
 """Follows all messages of a node into a file, one JSON line for each message and for each change of one.
 
 The cursor of the last line is where it goes on. Killed, cut off or started again a week later, it gets everything that
-it lacks and nothing twice. Needs pycapnp (pip install 'pycapnp>=2.2,<3') and nothing else of Kith than its schema.
+it lacks and nothing twice. Needs pycapnp (pip install 'pycapnp>=2.2,<3') and nothing else of Kith than its schema, and
+kithd.py beside it.
 """
-import argparse, asyncio, json, os, pathlib
+import argparse, asyncio, json, os
 import capnp
+import kithd
 
-capnp.remove_import_hook()
-SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "schema"
-# Without this import path pycapnp does not find /capnp/*.capnp, and it aborts the interpreter instead of raising.
-IMPORTS = [os.path.dirname(os.path.dirname(capnp.__file__)), str(SCHEMA)]
-load = lambda name: capnp.load(str(SCHEMA / name), imports=IMPORTS)
-kith, chat = load("kith.capnp"), load("chat.capnp")
+kith, chat = kithd.load("kith.capnp"), kithd.load("chat.capnp")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 class Journal:
@@ -80,7 +77,7 @@ async def main(socket, path):
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--socket", default=os.environ.get("XDG_RUNTIME_DIR", "/run") + "/kith/kithd.sock")
+    options.add_argument("--socket", default=kithd.socket())
     options.add_argument("--journal", default="messages.jsonl")
     options = options.parse_args()
     asyncio.run(capnp.run(main(options.socket, options.journal)))

@@ -2,26 +2,15 @@
 """Fetches a file by its hash or ticket and prints its path, which is the last line.
 
 The transfer is the daemon's: stopped here, it goes on, and started again this takes it up. Needs pycapnp
-(pip install 'pycapnp>=2.2,<3') and nothing else of Kith than its schema.
+(pip install 'pycapnp>=2.2,<3') and nothing else of Kith than its schema, and kithd.py beside it.
 """
-import argparse, asyncio, os, pathlib, sys
+import argparse, asyncio, os, sys
 import capnp
+import kithd
 
-capnp.remove_import_hook()
-SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "schema"
-# Without this import path pycapnp does not find /capnp/*.capnp, and it aborts the interpreter instead of raising.
-IMPORTS = [os.path.dirname(os.path.dirname(capnp.__file__)), str(SCHEMA)]
-load = lambda name: capnp.load(str(SCHEMA / name), imports=IMPORTS)
-kith, file = load("kith.capnp"), load("file.capnp")
+kith, file = kithd.load("kith.capnp"), kithd.load("file.capnp")
 # To wait is of no use where everybody has answered.
 HOPELESS = ("notPermitted", "verificationFailed")
-
-def socket():
-    """Where kithd listens: in the runtime directory, or without one in the data directory."""
-    runtime, data = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("XDG_DATA_HOME", "")
-    if os.path.isabs(runtime):
-        return runtime + "/kith/kithd.sock"
-    return (data if os.path.isabs(data) else os.path.expanduser("~/.local/share")) + "/kith/run/kithd.sock"
 
 def why(trouble, otherwise):
     """What the daemon says of it, as a sentence."""
@@ -78,7 +67,7 @@ async def main(socket, target, folder):
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--socket", default=socket())
+    options.add_argument("--socket", default=kithd.socket())
     options.add_argument("--to", default="", help="the folder [default: the daemon's]")
     options.add_argument("target", help="a hash (64 hexadecimal digits) or a ticket (kithfile:...)")
     options = options.parse_args()

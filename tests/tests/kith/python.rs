@@ -56,6 +56,25 @@ fn client(name: &str) -> Result<Option<(PathBuf, PathBuf)>> {
 }
 
 #[test]
+fn a_python_program_looks_for_the_daemon_where_that_listens() -> Result<()> {
+    let Some((python, module)) = client("kithd.py")? else { return Ok(()) };
+    let socket = |runtime: Option<&str>, data: Option<&str>| -> Result<String> {
+        let mut command = Command::new(&python);
+        command.args(["-c", "import kithd; print(kithd.socket())"]).current_dir(module.parent().context("a folder")?);
+        command.env("HOME", "/home/ada").env_remove("XDG_RUNTIME_DIR").env_remove("XDG_DATA_HOME");
+        command.envs(runtime.map(|runtime| ("XDG_RUNTIME_DIR", runtime)));
+        command.envs(data.map(|data| ("XDG_DATA_HOME", data)));
+        Ok(String::from_utf8(command.output()?.stdout)?.trim().to_owned())
+    };
+    // As `kith_common::paths::socket` has it: a relative path counts for nothing.
+    assert_eq!(socket(Some("/run/user/1000"), Some("/data"))?, "/run/user/1000/kith/kithd.sock");
+    assert_eq!(socket(Some("run"), Some("/data"))?, "/data/kith/run/kithd.sock");
+    assert_eq!(socket(Some(""), Some("data"))?, "/home/ada/.local/share/kith/run/kithd.sock");
+    assert_eq!(socket(None, None)?, "/home/ada/.local/share/kith/run/kithd.sock");
+    Ok(())
+}
+
+#[test]
 fn a_python_program_answers_a_call_and_is_seen_and_heard() -> Result<()> {
     let Some((python, script)) = client("answer.py")? else { return Ok(()) };
     let (ada, ben) = (Daemon::start("ada", &[])?, Daemon::start("ben", &[])?);
