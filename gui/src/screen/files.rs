@@ -1,8 +1,10 @@
 //! Files: what is shared from here, what is on its way, what has arrived and where it is, and what others offer. What is
-//! asked of the daemon leaves as errands; what it tells comes in through `hear` and `news`.
+//! asked of the daemon leaves as errands; what it tells comes in through [`hear`].
 
 pub mod adding;
 mod cursor;
+mod deeds;
+mod hear;
 mod lines;
 mod page;
 mod people;
@@ -10,26 +12,26 @@ pub mod settings;
 mod share;
 pub mod shares;
 mod transfer;
+mod typed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kith_common::failure::{Failure, FailureKind};
-use kith_common::file::{
-    AddOptions, FileHash, FileTarget, FilesState, GetOptions, Share, ShareScope, Transfer, TransferState,
-};
+use kith_common::failure::Failure;
+use kith_common::file::{FileHash, FilesState, GetOptions, Share, ShareScope, Transfer};
 use kith_common::ids::PeerId;
 
 use super::Wish;
-use crate::desktop::{What, path_of};
-use crate::link::{Errand, Filing, Job, News};
+use crate::desktop::What;
+use crate::link::{Errand, Filing, Job};
 use crate::widget::rows::Sight;
 use adding::Queue;
 use cursor::{Led, Spot};
 use lines::{Line, Wanted};
 use settings::Settings;
 use shares::{Order, Shares};
+use typed::{Typed, typed};
 
 pub use lines::Filter;
 
@@ -99,17 +101,6 @@ enum Ask {
     Withdraw(FileHash),
 }
 
-/// What the field holds.
-#[derive(Debug, PartialEq)]
-enum Typed {
-    Nothing,
-    /// Something of this machine, to share.
-    Path(PathBuf),
-    /// A hash or ticket, to fetch.
-    Content(String),
-    Neither(Failure),
-}
-
 #[derive(Debug, Default)]
 pub struct Files {
     /// Of the feed; `None` until the daemon has said.
@@ -141,33 +132,6 @@ pub struct Files {
     pub hovered: bool,
 }
 
-/// What a text is: a path, a file's ticket or hash, or neither.
-fn typed(text: &str) -> Typed {
-    let text = text.trim();
-    let bare = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(text);
-    if bare.is_empty() {
-        return Typed::Nothing;
-    }
-    if bare.starts_with('/') {
-        return Typed::Path(bare.into());
-    }
-    if let Some(path) = path_of(bare) {
-        return Typed::Path(path);
-    }
-    if (bare == "~" || bare.starts_with("~/"))
-        && let Some(home) = std::env::home_dir()
-    {
-        return Typed::Path(home.join(bare.trim_start_matches(['~', '/'])));
-    }
-    match bare.parse::<FileTarget>() {
-        Ok(_) => Typed::Content(bare.to_owned()),
-        Err(error) => Typed::Neither(
-            Failure::new(FailureKind::InvalidArgument, error.to_string())
-                .advise("To share something of this machine, type its full path: it begins with a slash."),
-        ),
-    }
-}
-
 impl Files {
     pub fn state(&self) -> Option<&FilesState> {
         self.state.as_ref()?.as_ref().ok().map(Arc::as_ref)
@@ -180,37 +144,6 @@ impl Files {
     /// What waits for an answer.
     pub fn offers(&self) -> usize {
         self.state().map_or(0, |state| state.offers.len())
-    }
-
-    pub fn hear(&mut self, told: Result<Arc<FilesState>, Failure>) -> Wish {
-        let revision = told.as_ref().ok().map(|state| state.shares_revision);
-        self.state = Some(told);
-        let gone = |ask: &Ask| matches!(ask, Ask::Cancel(id) if self.transfer(*id).is_none());
-        if self.asked.as_ref().is_some_and(gone) {
-            self.asked = None;
-        }
-        let order = revision.map_or_else(Order::default, |revision| self.shares.revised(revision));
-        self.arrange();
-        carry(order)
-    }
-
-    /// A daemon is there again: what was to be shared is read.
-    pub fn back(&mut self) -> Wish {
-        self.begin()
-    }
-
-    /// The daemon is gone; what is typed and was to be shared stays.
-    pub fn lost(&mut self) {
-        self.state = None;
-        self.jobs.clear();
-        self.asked = None;
-        self.shares.lost();
-        self.adding.lost();
-        if let Some(dialog) = &mut self.settings {
-            let failure = Failure::new(FailureKind::NoDaemon, "your node stopped before it was done");
-            dialog.failed(&failure.advise("Wait until it runs again and try again."));
-        }
-        self.arrange();
     }
 
     /// Puts the lines together anew.
@@ -283,64 +216,9 @@ impl Files {
         }
     }
 
-    /// Of many that cannot be shared one is told, and how many there are.
-    fn not_shared(&mut self, failure: &Failure) {
-        self.unshared = if self.trouble.is_some() { self.unshared + 1 } else { 1 };
-        self.trouble = Some(match self.unshared {
-            1 => failure.clone(),
-            count => {
-                let message = format!("{count} were not shared; of the last: {}", failure.message);
-                Failure { message, ..failure.clone() }
-            }
-        });
-    }
-
     /// What is typed has been asked for, and not been answered yet.
     fn asking(&self) -> bool {
         self.jobs.values().any(|asked| matches!(asked, Asked::Get))
-    }
-
-    pub fn news(&mut self, job: Job, news: &News) -> Wish {
-        if let News::Adding(progress) = news {
-            self.adding.progress(job, *progress);
-            return Wish::Nothing;
-        }
-        if self.adding.take(job).is_some() {
-            match news {
-                News::Share(share) => self.shared = Some(share.clone()),
-                News::Failed(failure) => self.not_shared(failure),
-                _ => {}
-            }
-            let wish = self.begin();
-            self.arrange();
-            return wish;
-        }
-        if let News::Shares(page) = news {
-            let order = self.shares.take(job, page);
-            self.arrange();
-            return order.map_or(Wish::Nothing, carry);
-        }
-        if let News::Failed(failure) = news
-            && self.shares.failed(job)
-        {
-            self.trouble = Some(failure.clone());
-            return Wish::Nothing;
-        }
-        let Some(asked) = self.jobs.remove(&job) else { return Wish::Nothing };
-        match (asked, news) {
-            (Asked::Settings, news) => return self.settings_news(job, news),
-            (Asked::Get, News::Transfer(_)) => {
-                self.target.clear();
-                if self.filter != Filter::All {
-                    self.filter = Filter::Going;
-                }
-                self.arrange();
-            }
-            (_, News::Share(share)) => self.shares.put(share),
-            (_, News::Failed(failure)) => self.trouble = Some(failure.clone()),
-            _ => {}
-        }
-        Wish::Nothing
     }
 
     pub fn update(&mut self, message: Message) -> Wish {
@@ -398,69 +276,6 @@ impl Files {
         Wish::Nothing
     }
 
-    /// What is done to one of the lines.
-    fn deed(&mut self, message: Message) -> Wish {
-        match message {
-            Message::Pause(id) => return self.ask(Filing::Pause(id)),
-            Message::Resume(id) => return self.ask(Filing::Resume(id)),
-            Message::First(id) => return self.ask(Filing::First(id)),
-            Message::Cancel(id) => {
-                let deletes = |transfer: &Transfer| transfer.state != TransferState::Done && transfer.done_bytes > 0;
-                if self.transfer(id).is_some_and(deletes) {
-                    self.asked = Some(Ask::Cancel(id));
-                } else {
-                    return self.ask(Filing::Cancel(id));
-                }
-            }
-            Message::CancelSurely(id) => return self.ask(Filing::Cancel(id)),
-            Message::Accept(id) => return self.ask(Filing::Accept(id, GetOptions::default())),
-            Message::Refuse(id) => return self.ask(Filing::Refuse(id)),
-            Message::GiveUp(path) => {
-                let cancel = self.adding.give_up(&(), &path).map_or(Wish::Nothing, Wish::Cancel);
-                let next = self.begin();
-                self.arrange();
-                return Wish::All(vec![cancel, next]);
-            }
-            Message::Select(hash) => {
-                self.selected = (self.selected != Some(hash)).then_some(hash);
-                self.asked = None;
-            }
-            Message::Withdraw(hash) => self.asked = Some(Ask::Withdraw(hash)),
-            Message::WithdrawSurely(hash) => {
-                if self.shared.as_ref().is_some_and(|share| share.hash == hash) {
-                    self.shared = None;
-                }
-                return self.ask(Filing::Remove(hash));
-            }
-            Message::Keep => self.asked = None,
-            Message::Again(hash) => {
-                let Some(share) = self.share(hash) else { return Wish::Nothing };
-                let peers = share.peers.iter().map(PeerId::to_string).collect();
-                let options = AddOptions { scope: share.scope, peers, ..AddOptions::default() };
-                let path = PathBuf::from(&share.path);
-                self.adding.push((), path, options);
-                let wish = self.begin();
-                self.arrange();
-                return wish;
-            }
-            Message::Copies(hash, peer) => {
-                let Some(share) = self.share(hash) else { return Wish::Nothing };
-                let mut holders: Vec<PeerId> = share.copies.iter().map(|copy| copy.peer).collect();
-                match holders.iter().position(|holder| *holder == peer) {
-                    Some(at) => drop(holders.remove(at)),
-                    None => holders.push(peer),
-                }
-                return self.ask(Filing::Keep(hash, holders));
-            }
-            _ => {}
-        }
-        Wish::Nothing
-    }
-
-    fn share(&self, hash: FileHash) -> Option<&Share> {
-        self.shares.list.iter().find(|share| share.hash == hash)
-    }
-
     /// Leaves the last thing that was begun.
     pub fn escape(&mut self) -> Wish {
         if self.settings.take().is_some() || self.asked.take().is_some() || self.trouble.take().is_some() {
@@ -486,25 +301,4 @@ fn carry(order: Order) -> Wish {
     let cancel = order.cancel.map(Wish::Cancel);
     let start = order.start.map(|(job, filing)| Wish::Start(job, Errand::Files(filing)));
     Wish::All(cancel.into_iter().chain(start).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mock::files;
-
-    #[test]
-    fn a_path_is_shared_and_a_ticket_or_hash_fetched() {
-        let ticket = files::ticket(1);
-        let hash = files::hash(1).to_string();
-        assert_eq!(typed("  "), Typed::Nothing);
-        assert_eq!(typed(" /srv/x y \n"), Typed::Path("/srv/x y".into()));
-        assert_eq!(typed("'/srv/it is'"), Typed::Path("/srv/it is".into()));
-        assert_eq!(typed("file:///srv/x%20y%C3%A4"), Typed::Path("/srv/x yä".into()));
-        assert_eq!(typed(&hash), Typed::Content(hash.clone()));
-        assert_eq!(typed(&ticket), Typed::Content(ticket.clone()));
-        for neither in ["report.pdf", "kith:2abc", "kithfile:2abc", "é".repeat(32).as_str()] {
-            assert!(matches!(typed(neither), Typed::Neither(_)), "{neither}");
-        }
-    }
 }
