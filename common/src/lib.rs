@@ -18,6 +18,7 @@ pub mod media;
 pub mod node;
 pub mod paths;
 pub mod rpc;
+pub mod size;
 pub mod slot;
 pub mod target;
 pub mod testsource;

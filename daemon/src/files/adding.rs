@@ -10,6 +10,7 @@ use kith_common::clock::unix_ms;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{AddOptions, AddProgress, CopyKey, FileHash, FileKind, FileSettings, ShareScope, ShareState};
 use kith_common::ids::PeerId;
+use kith_common::size;
 use kith_content::{ContentError, Entry, FileStat, FolderProgress, Manifest};
 use kith_store::{Database, PieceRow, ShareRow};
 use rand::Rng as _;
@@ -255,23 +256,13 @@ fn over_quota(bytes: u64, settings: &FileSettings) -> Result<(), Failure> {
     if bytes <= settings.store_bytes {
         return Ok(());
     }
-    let (most, bytes) = (sized(settings.store_bytes), sized(bytes));
+    let (most, bytes) = (size::bytes(settings.store_bytes), size::bytes(bytes));
     Err(beyond_quota(format!("own copies may have {most} in all, and with this they would have {bytes}")))
 }
 
 pub(super) fn beyond_quota(message: String) -> Failure {
     Failure::new(FailureKind::NotPermitted, message)
         .advise("Raise the limit (kithctl files settings --store BYTES), or share it where it is.")
-}
-
-/// As the user reads it.
-#[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
-pub(super) fn sized(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{bytes} bytes"),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
-    }
 }
 
 /// The name that others see.

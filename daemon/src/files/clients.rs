@@ -10,12 +10,13 @@ use bytes::Bytes;
 use kith_common::failure::{Failure, FailureKind};
 use kith_common::file::{AddOptions, FileSettings, MAX_PIECE_BYTES};
 use kith_common::ids::PeerId;
+use kith_common::size;
 use kith_content::ContentError;
 use kith_store::ShareRow;
 use rand::Rng as _;
 use tokio::sync::mpsc;
 
-use super::adding::{Desk, beyond_quota, name, sized};
+use super::adding::{Desk, beyond_quota, name};
 use super::check::{failure, invalid, not_added};
 use super::library::{Item, blocking};
 
@@ -74,7 +75,7 @@ impl Sink {
         }
         self.sent = self.sent.saturating_add(piece.len() as u64);
         if self.stored.saturating_add(self.sent) > self.settings.store_bytes {
-            let [most, stored, sent] = [self.settings.store_bytes, self.stored, self.sent].map(sized);
+            let [most, stored, sent] = [self.settings.store_bytes, self.stored, self.sent].map(size::bytes);
             return Err(beyond_quota(format!(
                 "own copies may have {most} in all: {stored} are there, and {sent} of this have come"
             )));

@@ -8,28 +8,12 @@ use kith_common::file::{
     ContentKind, CopyState, FileKind, SealedCopy, Share, ShareScope, ShareState, Source, SourceState, Transfer,
     TransferState,
 };
+pub use kith_common::size::{bytes, rate};
 
 use super::chat::{one_line, plain};
 
 /// Who is named of those that a file came from.
 const NAMED: usize = 3;
-
-/// `2.4 MB`
-pub fn bytes(size: u64) -> String {
-    let exact = size as f64;
-    match exact {
-        _ if exact >= 999.95e9 => format!("{:.1} TB", exact / 1e12),
-        _ if exact >= 999.95e6 => format!("{:.1} GB", exact / 1e9),
-        _ if exact >= 999.5e3 => format!("{:.1} MB", exact / 1e6),
-        _ if exact >= 1e3 => format!("{:.0} kB", exact / 1e3),
-        _ if size == 1 => "1 byte".to_owned(),
-        _ => format!("{size} bytes"),
-    }
-}
-
-pub fn rate(bytes_per_second: u64) -> String {
-    format!("{}/s", bytes(bytes_per_second))
-}
 
 /// `1 min 20 s`
 pub fn span(seconds: u32) -> String {
@@ -281,14 +265,6 @@ pub fn last_part(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::mock;
-
-    #[test]
-    fn sizes_change_their_unit_before_they_have_four_digits() {
-        let said: Vec<String> =
-            [0, 1, 999, 1_000, 999_499, 999_500, 999_950_000, 5_000_000_000, 17_592_186_044_416].map(bytes).into();
-        let expected = ["0 bytes", "1 byte", "999 bytes", "1 kB", "999 kB", "1.0 MB", "1.0 GB", "5.0 GB", "17.6 TB"];
-        assert_eq!(said, expected);
-    }
 
     #[test]
     fn a_transfer_is_not_at_a_hundred_while_something_is_missing() {

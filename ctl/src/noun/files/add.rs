@@ -221,6 +221,6 @@ mod tests {
         let row = progress_row(AddProgress { done_bytes: 10, total_bytes: 0, files: 2 }, 5);
         assert_eq!(row, json!({ "event": "progress", "done": 10, "total": null, "rate": 5, "files": 2 }));
         let line = progress_line(AddProgress { done_bytes: 1000, total_bytes: 4000, files: 1 }, 500);
-        assert!(line.ends_with(" 25 %  1.0 kB of 4.0 kB  500 B/s"), "{line}");
+        assert!(line.ends_with(" 25 %  1 kB of 4 kB  500 bytes/s"), "{line}");
     }
 }

@@ -7,6 +7,7 @@ use kith_common::file::{
 };
 use kith_common::ids::PeerId;
 use kith_common::node::Path;
+pub use kith_common::size::{bytes, rate};
 use serde_json::{Value, json};
 
 use crate::harmless::line;
@@ -15,25 +16,6 @@ use crate::when::{ago, rfc3339, span};
 
 /// Cells of a bar.
 const CELLS: u64 = 24;
-
-/// `2.5 GB`: decimal, as the disks and the networks that people buy.
-pub fn bytes(count: u64) -> String {
-    let units = ["kB", "MB", "GB", "TB"];
-    if count < 1000 {
-        return format!("{count} B");
-    }
-    let (mut value, mut unit) = (count as f64 / 1e3, 0);
-    // What would be rounded to 1000 is one of the next unit.
-    while value >= 999.95 && unit + 1 < units.len() {
-        value /= 1e3;
-        unit += 1;
-    }
-    format!("{value:.1} {}", units[unit])
-}
-
-pub fn rate(bytes_per_second: u64) -> String {
-    format!("{}/s", bytes(bytes_per_second))
-}
 
 /// Whole per cent; all of it only when nothing is missing.
 pub fn per_cent(done: u64, total: u64) -> u64 {
@@ -465,11 +447,7 @@ pub mod tests {
     }
 
     #[test]
-    fn sizes_are_short() {
-        assert_eq!(
-            [0, 999, 1000, 999_949, 999_950, 5_000_000_000, 1 << 44].map(bytes),
-            ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "5.0 GB", "17.6 TB"]
-        );
+    fn all_of_it_is_said_only_when_nothing_is_missing() {
         assert_eq!(
             [per_cent(0, 0), per_cent(999, 1000), per_cent(3, 2), per_cent(u64::MAX, u64::MAX)],
             [0, 99, 100, 100]
@@ -503,7 +481,7 @@ pub mod tests {
         assert!(shares(&[a_share()]).contains("ada 40 %"));
         assert_eq!(added(&a_share()).lines().last(), Some("kithfile:x"));
         let all = share(&Share { state: ShareState::Changed, ..a_share() });
-        assert!(all.contains("add it again") && all.contains("ada, sending (400 B)"), "{all}");
+        assert!(all.contains("add it again") && all.contains("ada, sending (400 bytes)"), "{all}");
     }
 
     #[test]

@@ -176,6 +176,6 @@ mod tests {
         let news = known.news(FilesState::default());
         assert_eq!(events(&news), ["offer_gone", "upload_ended"]);
         let said: Vec<String> = news.iter().filter_map(News::text).collect();
-        assert_eq!(said, ["b.bin of ada is not offered any more", "ada fetches a.bin no longer: 2.0 kB sent"]);
+        assert_eq!(said, ["b.bin of ada is not offered any more", "ada fetches a.bin no longer: 2 kB sent"]);
     }
 }

@@ -136,7 +136,7 @@ async fn what_a_client_sends_too_much_of_is_refused_with_sizes_that_make_sense()
     sink.write(bytes(2, 400_000).into()).await.expect("there is room");
     let failure = sink.write(bytes(3, 200_000).into()).await.expect_err("the quota");
     assert_eq!(failure.kind, FailureKind::NotPermitted);
-    let said = "own copies may have 2.0 MB in all: 1.5 MB are there, and 600000 bytes of this have come";
+    let said = "own copies may have 2.0 MB in all: 1.5 MB are there, and 600 kB of this have come";
     assert_eq!(failure.message, said);
     drop(sink);
     until_empty(&office.desk.places.incoming).await;
