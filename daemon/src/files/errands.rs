@@ -12,10 +12,10 @@ use kith_store::{CopyRow, Database, PartRow, ShareRow, Told};
 use super::MAX_COPY_PARTS;
 use super::adding::{Desk, GiveUp};
 use super::library::{blocking, read_list};
-use super::pipe::PipeError;
 use super::ports::Network;
 use super::talk::Talk;
 use super::wire::{Keep, MAX_PARTS, Verdict};
+use crate::net::frames::FrameError;
 
 /// Offers in one visit; the others have their turn at the next.
 const MAX_OFFERS: u32 = 50;
@@ -70,12 +70,12 @@ pub(super) async fn visit<N: Network>(
 }
 
 enum Trouble {
-    Pipe(PipeError),
+    Pipe(FrameError),
     Store(Failure),
 }
 
-impl From<PipeError> for Trouble {
-    fn from(error: PipeError) -> Self {
+impl From<FrameError> for Trouble {
+    fn from(error: FrameError) -> Self {
         Self::Pipe(error)
     }
 }
@@ -130,7 +130,7 @@ async fn say(
 }
 
 /// Asks for a copy to be kept, or how far it is.
-async fn keep(talk: &mut Talk, peer: PeerId, share: &ShareRow, parts: &[PartRow]) -> Result<CopyRow, PipeError> {
+async fn keep(talk: &mut Talk, peer: PeerId, share: &ShareRow, parts: &[PartRow]) -> Result<CopyRow, FrameError> {
     let mut verdict = talk.keep(question(parts, 0, &[])?).await?;
     if verdict == Verdict::SendList {
         for (number, some) in parts.chunks(MAX_PARTS).enumerate() {
@@ -144,14 +144,14 @@ async fn keep(talk: &mut Talk, peer: PeerId, share: &ShareRow, parts: &[PartRow]
 }
 
 /// Asks whether a copy that was whole is there still.
-async fn check(talk: &mut Talk, peer: PeerId, share: &ShareRow, parts: &[PartRow]) -> Result<CopyRow, PipeError> {
+async fn check(talk: &mut Talk, peer: PeerId, share: &ShareRow, parts: &[PartRow]) -> Result<CopyRow, FrameError> {
     let verdict = talk.keep(question(parts, 0, &[])?).await?;
     Ok(copy(peer, share, parts, verdict, "It was dropped there."))
 }
 
 /// About a copy, with some of its parts or none.
-fn question(all: &[PartRow], first: usize, parts: &[PartRow]) -> Result<Keep, PipeError> {
-    let id = all.first().map(|part| part.id).ok_or(PipeError::Nonsense("nothing to be kept"))?;
+fn question(all: &[PartRow], first: usize, parts: &[PartRow]) -> Result<Keep, FrameError> {
+    let id = all.first().map(|part| part.id).ok_or(FrameError::Nonsense("nothing to be kept"))?;
     Ok(Keep {
         id,
         total_bytes: sum(all),

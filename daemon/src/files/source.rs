@@ -15,9 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::buffers::{Buffer, Buffers};
-use super::pipe::{self, PipeError};
+use super::pipe;
 use super::wire::{Data, Frame, Get, Status};
 use crate::net::Stream;
+use crate::net::frames::FrameError;
 
 /// Orders that wait for the stream: all units that may be asked for, and as many taken back.
 pub(super) const ORDERS: usize = 4 * kith_core::transfer::MOST_ASKED;
@@ -182,7 +183,7 @@ async fn write(
     queue: &Queue,
     pace: &AtomicU64,
     orders: &mut mpsc::Receiver<Order>,
-) -> Result<(), PipeError> {
+) -> Result<(), FrameError> {
     let mut next = first_id;
     while let Some(order) = orders.recv().await {
         let frame = match order {
@@ -224,16 +225,16 @@ struct Desk<S> {
 }
 
 impl<S: Copy + Send + 'static> Desk<S> {
-    async fn read(&mut self, mut reader: impl AsyncRead + Unpin) -> Result<(), PipeError> {
+    async fn read(&mut self, mut reader: impl AsyncRead + Unpin) -> Result<(), FrameError> {
         let mut calling = false;
         loop {
             let data = match pipe::read(&mut reader).await? {
                 Frame::Data(data) => data,
                 Frame::Unknown => continue,
-                _ => return Err(PipeError::Nonsense("an answer to no question")),
+                _ => return Err(FrameError::Nonsense("an answer to no question")),
             };
             let Some(pending) = lock(&self.queue).pop_front().filter(|pending| pending.id == data.id) else {
-                return Err(PipeError::Nonsense("an answer to no question"));
+                return Err(FrameError::Nonsense("an answer to no question"));
             };
             if data.calling != calling {
                 calling = data.calling;
@@ -253,12 +254,12 @@ impl<S: Copy + Send + 'static> Desk<S> {
         reader: &mut (impl AsyncRead + Unpin),
         data: &Data,
         pending: Pending,
-    ) -> Result<(), PipeError> {
+    ) -> Result<(), FrameError> {
         let Pending { unit, encoded_bytes, cancelled, .. } = pending;
         if u64::from(data.encoded_bytes) != encoded_bytes {
             let why = format!("it sent {} bytes where {encoded_bytes} are right", data.encoded_bytes);
             self.tell(News::Wrong { why }).await?;
-            return Err(PipeError::Nonsense("an answer of another length than was asked for"));
+            return Err(FrameError::Nonsense("an answer of another length than was asked for"));
         }
         // Asked for here, so at most one unit.
         let length = data.encoded_bytes as usize;
@@ -282,7 +283,7 @@ impl<S: Copy + Send + 'static> Desk<S> {
             }
             if self.bench.waiting.load(Ordering::Relaxed) > 0 && trickles(at, began.elapsed(), pace) {
                 self.tell(News::Trickles).await?;
-                return Err(PipeError::Ended(std::io::ErrorKind::TimedOut.into()));
+                return Err(FrameError::Ended(std::io::ErrorKind::TimedOut.into()));
             }
         }
         if cancelled {
@@ -304,7 +305,7 @@ impl<S: Copy + Send + 'static> Desk<S> {
         Ok(())
     }
 
-    async fn memory(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, PipeError> {
+    async fn memory(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, FrameError> {
         let count = u32::try_from(bytes.div_ceil(COUNTED).min(RECEIVING_BYTES / COUNTED)).unwrap_or(1);
         let all = Arc::clone(&self.bench.memory);
         if let Ok(memory) = Arc::clone(&all).try_acquire_many_owned(count) {
@@ -319,8 +320,8 @@ impl<S: Copy + Send + 'static> Desk<S> {
         Ok(memory)
     }
 
-    async fn tell(&self, news: News) -> Result<(), PipeError> {
-        let nobody = || PipeError::Ended(std::io::ErrorKind::BrokenPipe.into());
+    async fn tell(&self, news: News) -> Result<(), FrameError> {
+        let nobody = || FrameError::Ended(std::io::ErrorKind::BrokenPipe.into());
         self.news.send((self.source, news)).await.map_err(|_| nobody())
     }
 }

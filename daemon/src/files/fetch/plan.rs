@@ -15,9 +15,9 @@ use super::finder::Found;
 use super::live::Known;
 use crate::files::check::failure;
 use crate::files::library::{blocking, read_list};
-use crate::files::pipe::PipeError;
 use crate::files::talk::{Got, Talk};
 use crate::files::wire::{Get, MAX_GET_BYTES, MAX_LIST_BYTES, MAX_QUESTIONS, Question, Status};
+use crate::net::frames::FrameError;
 
 /// Ranges are asked for in whole mebibytes: a liar in a list costs one at most.
 const LIST_RANGE: u64 = 1024 * 1024;
@@ -82,8 +82,8 @@ pub(super) enum NoPlan {
     Here(ContentError),
 }
 
-impl From<PipeError> for NoPlan {
-    fn from(error: PipeError) -> Self {
+impl From<FrameError> for NoPlan {
+    fn from(error: FrameError) -> Self {
         if error.is_nonsense() { Self::Lied(error.to_string()) } else { Self::Gone(error.to_string()) }
     }
 }
@@ -311,7 +311,7 @@ async fn begins(talk: &mut Talk, key: &CopyKey, hash: FileHash, size: u64, copy:
 }
 
 /// Whether a further keeper has the copies of the plan, file by file, as it says itself.
-pub(super) async fn has_copies(talk: &mut Talk, copies: &[CopyPart]) -> Result<bool, PipeError> {
+pub(super) async fn has_copies(talk: &mut Talk, copies: &[CopyPart]) -> Result<bool, FrameError> {
     for some in copies.chunks(MAX_QUESTIONS) {
         let questions: Vec<Question> = some.iter().map(|copy| Question { hash: None, copy: Some(copy.id) }).collect();
         let answers = talk.have(&questions).await?;

@@ -1,33 +1,35 @@
-//! The units of a transfer, from everybody who has them, until all are on the disk and in their place.
+//! The units of a transfer, from everybody who has them, until all are on the disk: what happens is passed on to
+//! `kith_core::transfer`, and what that decides is done.
+
+mod finish;
+mod sources;
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use kith_common::file::{SourceState, TransferState};
-use kith_common::node::Path;
 use kith_content::{Bits as Stored, ContentError, Partial};
-use kith_core::transfer::{Bits, Event, Have, Mode, RELAY_FILE_RATE, Refusal, Standing, Terms, Transfer, Units, Why};
+use kith_core::transfer::{Bits, Event, Mode, Refusal, Standing, Transfer, Units, Why};
 use tokio::task::JoinSet;
 
 use super::crowd::{Crowd, SourceId};
 use super::finder::{Found, Hint, Lack};
-use super::live::{Outcome, Synced, What};
-use super::plan::{self, Plan};
+use super::live::{Outcome, Synced};
+use super::plan::Plan;
 use super::{End, Fetch, at};
 use crate::files::check::failure;
 use crate::files::library::blocking;
-use crate::files::pipe::PipeError;
 use crate::files::ports::Network;
 use crate::files::source::{News, Order};
 use crate::files::wire::Status;
+use crate::net::frames::FrameError;
+use sources::Gone;
 
 /// What is shown is renewed this often.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// What was written is made certain this often, or after so many bytes: it is what a power cut costs at the most.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 const SYNC_BYTES: u64 = 64 * 1024 * 1024;
-/// Peers that have it in the other form, and wait with an open stream.
-const MAX_OTHERS: usize = 8;
 /// News that are dealt with before it is decided again what to ask.
 const AT_ONCE: usize = 64;
 
@@ -45,7 +47,7 @@ struct Pull {
     /// Those who have it in the other form: plain where copies are fetched, or the other way round. And keepers of other copies.
     others: Vec<Box<Found>>,
     /// Keepers of a folder's files that are asked whether they have the same copies.
-    comparing: JoinSet<(Box<Found>, Result<bool, PipeError>)>,
+    comparing: JoinSet<(Box<Found>, Result<bool, FrameError>)>,
 }
 
 impl<N: Network> Fetch<N> {
@@ -214,11 +216,6 @@ impl<N: Network> Fetch<N> {
         }
     }
 
-    fn lost_for(&mut self, peer: kith_common::ids::PeerId, lack: Lack) {
-        self.lacks(peer, lack.clone());
-        self.finder.lost(peer, Some(lack));
-    }
-
     fn hear(&mut self, pull: &mut Pull, source: SourceId, news: News) -> Result<(), ContentError> {
         let now = Instant::now();
         match news {
@@ -264,104 +261,6 @@ impl<N: Network> Fetch<N> {
             }
         }
         Ok(())
-    }
-
-    fn gone(&mut self, pull: &mut Pull, source: SourceId, why: &str, how: Gone) {
-        pull.transfer.handle_gone(source);
-        pull.crowd.tidy();
-        let Some(peer) = pull.crowd.leave(source) else { return };
-        tracing::debug!(%peer, why, "a source is gone");
-        match how {
-            Gone::Lost => {
-                self.part(peer, SourceState::Dropped, why);
-                self.finder.lost(peer, None);
-            }
-            Gone::Nonsense => self.lied(peer, why),
-        }
-    }
-
-    fn found(&mut self, pull: &mut Pull, found: Box<Found>) {
-        let peer = found.talk.peer;
-        if pull.crowd.has(peer) {
-            return;
-        }
-        let answer = &found.answer;
-        let fits = match (&self.job.what, &pull.plan.sealed) {
-            (What::Copy { .. }, _) => true,
-            (What::Content { .. }, None) if answer.status == Status::Ok => {
-                let known = pull.plan.known;
-                let same = match known.kind {
-                    kith_common::file::FileKind::File => answer.size_bytes == known.size_bytes,
-                    kith_common::file::FileKind::Folder => answer.list_bytes == known.list_bytes,
-                };
-                if answer.kind != known.kind || !same {
-                    return self.lied(peer, "it claims another size");
-                }
-                true
-            }
-            (What::Content { .. }, Some(_)) if answer.copy.is_some() && answer.status != Status::Ok => {
-                let copies = pull.plan.copies();
-                if pull.plan.known.kind == kith_common::file::FileKind::Folder {
-                    // What it would send is measured by the word of whom the plan was made with, who may have lied.
-                    pull.comparing.spawn(async move {
-                        let mut found = found;
-                        let same = plan::has_copies(&mut found.talk, &copies).await;
-                        (found, same)
-                    });
-                    return;
-                }
-                let same = copies.first().is_some_and(|copy| answer.copy == Some(copy.bytes));
-                return self.compared(pull, found, Ok(same));
-            }
-            _ => false,
-        };
-        if fits { self.join(pull, found) } else { self.put_aside(pull, found) }
-    }
-
-    fn put_aside(&mut self, pull: &mut Pull, found: Box<Found>) {
-        if pull.others.len() < MAX_OTHERS {
-            pull.others.push(found);
-            // If there is nobody else, it is said once more.
-            self.finder.search();
-        } else {
-            self.finder.lost(found.talk.peer, Some(Lack::NotFound));
-        }
-    }
-
-    /// A keeper has said which copies it has.
-    fn compared(&mut self, pull: &mut Pull, found: Box<Found>, same: Result<bool, PipeError>) {
-        let peer = found.talk.peer;
-        match same {
-            Ok(true) => self.join(pull, found),
-            Ok(false) => {
-                // One of the two is not what the owner has sealed; which, is found out when it is opened.
-                self.part(peer, SourceState::Dropped, "It keeps another copy than the one that is being fetched.");
-                self.put_aside(pull, found);
-            }
-            Err(error) if error.is_nonsense() => self.lied(peer, &error.to_string()),
-            Err(error) => self.lost_for(peer, Lack::Unreachable(error.to_string())),
-        }
-    }
-
-    fn join(&mut self, pull: &mut Pull, found: Box<Found>) {
-        let (peer, path) = (found.talk.peer, found.talk.path);
-        self.name(&found);
-        self.meet(peer, &found, SourceState::Active);
-        if let Some(supplier) = self.now.suppliers.get_mut(&peer) {
-            supplier.sealed = pull.plan.sealed.is_some();
-        }
-        if pull.plan.sealed.is_some() {
-            self.vouching.insert(peer);
-        }
-        let terms = Terms { have: Have::All, bytes_per_second: (path == Path::Relayed).then_some(RELAY_FILE_RATE) };
-        let source = pull.crowd.join(found.talk, Arc::clone(&pull.partial), self.context.bench.clone());
-        if !pull.transfer.handle_source(source, terms, Instant::now()) {
-            pull.crowd.leave(source);
-            self.finder.lost(peer, Some(Lack::Unreachable("enough others have it".to_owned())));
-        }
-        if self.now.state != TransferState::Fetching {
-            self.set_state(TransferState::Fetching);
-        }
     }
 
     fn sync_when_due(&mut self, pull: &mut Pull) {
@@ -419,76 +318,6 @@ impl<N: Network> Fetch<N> {
         }
         self.publish();
     }
-
-    /// All is on the disk.
-    async fn finish(&mut self, plan: &Plan, partial: Arc<Partial>, others: Vec<Box<Found>>) -> End {
-        self.set_state(TransferState::Finishing);
-        let Some(partial) = Arc::into_inner(partial) else {
-            let error = ContentError::Io {
-                what: "the file is still being written".to_owned(),
-                error: std::io::Error::other("a part of it is in use"),
-            };
-            return failure(&error).into();
-        };
-        let name = match (&self.job.what, self.job.name.is_empty(), self.now.name.is_empty()) {
-            // Found again by its id.
-            (What::Copy { id, .. }, ..) => id.to_string(),
-            (_, false, _) => self.job.name.clone(),
-            (_, true, false) => self.now.name.clone(),
-            (_, true, true) => self.job.hash().to_string(),
-        };
-        let plain = plan.sealed.as_ref().and_then(|seals| seals.plain.clone());
-        let (outboards, folder) = (self.context.places.outboards.clone(), self.job.folder.clone());
-        // It may have been begun in other forms as well.
-        let mut names = plan::names(self.job.hash(), &self.notes).await;
-        names.retain(|name| *name != plan.hash);
-        let stop = self.stop.clone();
-        let copy = matches!(self.job.what, What::Copy { .. });
-        let finished = blocking(move || match plain {
-            Some(plain) => {
-                let mut go_on = |_| match stop.is_cancelled() {
-                    true => std::ops::ControlFlow::Break(()),
-                    false => std::ops::ControlFlow::Continue(()),
-                };
-                partial.finish_sealed(&name, &plain, &mut go_on)
-            }
-            None => {
-                // Without them it could be neither read here nor given to others; a folder's files are only for their user.
-                if copy || partial.layout().blobs.len() == 1 {
-                    partial.keep_outboards(&outboards)?;
-                }
-                partial.finish(&name)
-            }
-        });
-        match finished.await {
-            Ok(path) => {
-                for name in names {
-                    super::forget(folder.clone(), name).await;
-                }
-                self.notes.forget();
-                End::Over(Outcome::Done { path, partial: plan.hash })
-            }
-            Err(ContentError::Cancelled) => End::Over(Outcome::Stopped),
-            Err(ContentError::Lie(why)) if plan.sealed.is_some() => self.false_copy(plan, why, others).await,
-            Err(error) => failure(&error).into(),
-        }
-    }
-
-    /// Every part was what its keepers had said, and the whole is not the content: they lied from the beginning. Those who keep
-    /// another copy come next.
-    async fn false_copy(&mut self, plan: &Plan, why: &str, others: Vec<Box<Found>>) -> End {
-        for peer in std::mem::take(&mut self.vouching) {
-            self.lied(peer, why);
-        }
-        let (folder, hash) = (self.job.folder.clone(), plan.hash);
-        if let Err(error) = blocking(move || Partial::discard_at(&folder, hash)).await {
-            return failure(&error).into();
-        }
-        self.notes.forget();
-        (self.job.known, self.job.sealed, self.job.synced) = (None, false, Vec::new());
-        (self.now.known, self.now.sealed, self.now.done_bytes) = (None, false, 0);
-        End::Other(others)
-    }
 }
 
 /// Why a turn of pulling is over.
@@ -499,10 +328,4 @@ enum Turned {
     Here(ContentError),
     /// The content is to be had in the other form only.
     Other(Vec<Box<Found>>),
-}
-
-/// How a source went.
-enum Gone {
-    Lost,
-    Nonsense,
 }

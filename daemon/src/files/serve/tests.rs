@@ -1,29 +1,7 @@
 use tokio::task::yield_now;
 
 use super::*;
-
-#[test]
-fn the_lowest_limit_says_how_much_goes_at_once() {
-    let slow = Some(5 * 1024);
-    for rates in [[slow, None, None], [None, slow, Some(1 << 30)], [Some(1 << 20), None, slow]] {
-        assert_eq!(step(rates), MIN_STEP, "{rates:?}");
-    }
-    assert_eq!(step([None, Some(2_000_000), Some(3_000_000)]), 20_000);
-    assert_eq!((step([None; 3]), step([Some(1 << 40); 3])), (PIECE, PIECE));
-}
-
-#[test]
-fn questions_cost_a_peer_time_as_many_as_they_are() {
-    let (mut turns, start) = (Turns::default(), Instant::now());
-    let free = u32::try_from(LOOKUPS_FREE.as_millis() / LOOKUP_COST.as_millis()).expect("a few");
-    assert!(turns.take(free, start) <= start, "after a pause they are free");
-    assert_eq!(turns.take(32, start), start + 32 * LOOKUP_COST);
-    assert_eq!(turns.take(1, start), start + 33 * LOOKUP_COST);
-    assert!(!turns.is_rested(start + LOOKUPS_FREE));
-    let later = start + 2 * LOOKUPS_FREE;
-    assert!(turns.is_rested(later) && turns.take(free, later) <= later, "no more is saved up than that");
-    assert!(turns.take(1, later) > later);
-}
+use crate::files::wire;
 
 /// Long enough for whatever can go on without anybody else.
 async fn all_that_can_happen() {
