@@ -26,7 +26,7 @@ use super::library::{Places, blocking, stand};
 use super::ports::Network;
 use super::serve::Serving;
 use super::task::{Command, Task};
-use super::transfers::{NewTransfer, Wanted};
+use super::wanted::{NewTransfer, Wanted};
 use super::wire::Status;
 use super::{FilesParts, settings};
 use crate::net::Net;

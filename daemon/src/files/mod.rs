@@ -27,6 +27,7 @@ mod task;
 mod tidy;
 mod transfers;
 mod uploads;
+mod wanted;
 mod wire;
 
 #[cfg(test)]

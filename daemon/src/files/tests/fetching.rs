@@ -10,8 +10,8 @@ use kith_common::ids::PeerId;
 use super::rig::{Exchange, Node, bytes, peer};
 use super::{MIB, two};
 use crate::files::talk::Talk;
-use crate::files::task::MAX_UNASKED_OF_PEER;
-use crate::files::transfers::MAX_RUNNING;
+use crate::files::task::offers::MAX_UNASKED_OF_PEER;
+use crate::files::transfers::turns::MAX_RUNNING;
 use crate::files::wire::Verdict;
 
 /// What is on the disk of a content that is being fetched.
