@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use kith_common::file::{CopyState, FileHash, FileTicket, Share};
 use tokio::time::timeout;
 
-use super::MIB;
-use super::rig::{DEADLINE, Node, bytes, peer};
-use super::sealed::{three, until_copy};
+use super::rig::{DEADLINE, MIB, Node, bytes, peer, three};
 use crate::files::talk::{Got, Talk};
 use crate::files::wire::{Get, Status};
 
@@ -39,29 +37,25 @@ async fn the_owner_of_a_copy_hears_that_it_was_dropped_when_its_keeper_is_back()
     let (exchange, ada, ben, _) = three().await;
     let [kept, dropped] = [1, 2].map(|n| ada.write(&format!("file{n}"), &bytes(n, 1000)));
     let (kept, dropped) = (ada.share(&kept).await, ada.share(&dropped).await);
-    ada.files.keep(kept.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &kept, CopyState::Kept).await;
+    ada.have_kept(&kept, "Ben").await;
     let first = ben.files.kept().await.expect("one")[0].hash;
-    ada.files.keep(dropped.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &dropped, CopyState::Kept).await;
+    ada.have_kept(&dropped, "Ben").await;
     exchange.cut(ada.me, ben.me);
     let second = ben.files.kept().await.expect("two").into_iter().find(|kept| kept.hash != first).expect("the other");
     ben.files.drop_kept(second.hash).await.expect("it is there");
     exchange.connect(ada.me, ben.me);
-    let refused = until_copy(&ada, &dropped, CopyState::Refused).await;
+    let refused = ada.until_copy(&dropped, CopyState::Refused).await;
     assert_eq!(refused.copies[0].reason, "It was dropped there.");
-    until_copy(&ada, &kept, CopyState::Kept).await;
+    ada.until_copy(&kept, CopyState::Kept).await;
     // And it can be asked again.
-    ada.files.keep(dropped.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &dropped, CopyState::Kept).await;
+    ada.have_kept(&dropped, "Ben").await;
 }
 
 #[tokio::test]
 async fn a_copy_whose_bytes_are_lost_is_fetched_again() {
     let (exchange, ada, ben, _) = three().await;
     let share = ada.share(&ada.write("large", &bytes(1, MIB))).await;
-    ada.files.keep(share.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &share, CopyState::Kept).await;
+    ada.have_kept(&share, "Ben").await;
     let place = kept_at(&ben, &share);
     let size = length(&place).expect("it is there");
     let (eve, _incoming) = exchange.join(peer(5));
@@ -95,12 +89,11 @@ async fn what_an_earlier_daemon_has_left_in_the_place_of_a_copy_does_not_stay_in
     for left in [&place, &other] {
         std::fs::write(left, b"left").expect("writable");
     }
-    ada.files.keep(share.hash, &["Ben".into()]).await.expect("a contact");
-    let refused = until_copy(&ada, &share, CopyState::Refused).await;
+    ada.ask_to_keep(&share, "Ben").await;
+    let refused = ada.until_copy(&share, CopyState::Refused).await;
     assert_eq!(refused.copies[0].reason, "Its place was taken.");
     // Asked again, it is fetched, and kept under its own name.
-    ada.files.keep(share.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &share, CopyState::Kept).await;
+    ada.have_kept(&share, "Ben").await;
     assert!(length(&place).is_some_and(|bytes| bytes > MIB as u64) && other.exists());
     let ben = ben.restart().await;
     exchange.connect(ada.me, ben.me);
@@ -122,13 +115,12 @@ async fn a_share_that_is_withdrawn_while_it_is_sealed_is_kept_by_nobody() {
         desk.sealing(hash, work).await
     });
     begun.await.expect("it begins");
-    ada.files.keep(share.hash, &["Ben".into()]).await.expect("a contact");
+    ada.ask_to_keep(&share, "Ben").await;
     ada.files.remove(share.hash).await.expect("it is shared");
     free.send(()).expect("it waits");
     sealing.await.expect("it ends").expect("it was freed");
     let other = ada.share(&ada.write("other", b"x")).await;
-    ada.files.keep(other.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &other, CopyState::Kept).await;
+    ada.have_kept(&other, "Ben").await;
     let kept = ben.files.kept().await.expect("one");
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert!(kept_at(&ben, &other).exists() && !kept_at(&ben, &share).exists());

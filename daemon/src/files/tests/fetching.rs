@@ -7,8 +7,7 @@ use kith_common::failure::FailureKind;
 use kith_common::file::{CopyKey, FileHash, FileKind, FileTicket, GetOptions, TransferState};
 use kith_common::ids::PeerId;
 
-use super::rig::{Exchange, Node, bytes, peer};
-use super::{MIB, two};
+use super::rig::{Begun, Exchange, MIB, Node, bytes, peer, two};
 use crate::files::talk::Talk;
 use crate::files::task::offers::MAX_UNASKED_OF_PEER;
 use crate::files::transfers::turns::MAX_RUNNING;
@@ -23,30 +22,26 @@ fn partial(folder: &std::path::Path, hash: kith_common::file::FileHash, name: &s
 #[tokio::test]
 async fn after_a_power_cut_all_is_looked_at_even_when_that_was_interrupted() {
     let (_, ada, ben) = two().await;
-    let content = bytes(9, 8 * MIB);
-    let share = ada.share(&ada.write("large", &content)).await;
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 4 * MIB as u64).await;
-    let begun = ben.get(&share.ticket).await;
-    ben.until_transfer(begun.id, "a part of it", |one| one.done_bytes >= 2 * MIB as u64).await;
+    let begun = Begun::new(&ada, &ben, 8 * MIB, 4 * MIB, 2 * MIB).await;
+    let id = begun.transfer.id;
     let mut held = None;
     let ben = ben
         .power_cut(|home| {
             let downloads = home.join("downloads");
             // The first unit is on record, and its bytes are not there.
-            partial(&downloads, share.hash, "data").write_all_at(&[0; 1000], 5000).expect("writable");
-            let bits = partial(&downloads, share.hash, "bits");
+            partial(&downloads, begun.share.hash, "data").write_all_at(&[0; 1000], 5000).expect("writable");
+            let bits = partial(&downloads, begun.share.hash, "bits");
             bits.lock().expect("nobody has it open");
             held = Some(bits);
         })
         .await;
     // The check does not get far, and the next start must not take it for done.
-    let stuck = ben.until_transfer(begun.id, "it is stuck", |one| one.state == TransferState::Paused).await;
+    let stuck = ben.until_transfer(id, "it is stuck", |one| one.state == TransferState::Paused).await;
     assert_eq!(stuck.error_kind, Some(FailureKind::Busy), "{stuck:#?}");
     drop(held);
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 0).await;
-    ben.files.resume(begun.id).await.expect("it is there");
-    let done = ben.until_done(begun.id).await;
-    assert!(std::fs::read(&done.saved_path).expect("it is there") == content);
+    ada.send_at_most(0).await;
+    ben.files.resume(id).await.expect("it is there");
+    begun.until_done(&ben).await;
 }
 
 #[tokio::test]
@@ -119,7 +114,7 @@ async fn what_was_cancelled_can_be_fetched_again_at_once() {
     let (_, ada, ben) = two().await;
     let content = bytes(1, 6 * MIB);
     let share = ada.share(&ada.write("x", &content)).await;
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 2 * MIB as u64).await;
+    ada.send_at_most(2 * MIB).await;
     let mut before = 0;
     for _ in 0..3 {
         let begun = ben.get(&share.ticket).await;
@@ -130,7 +125,7 @@ async fn what_was_cancelled_can_be_fetched_again_at_once() {
         assert_eq!(going.state, TransferState::Fetching, "{going:#?}");
         ben.files.cancel(begun.id).await.expect("it is there");
     }
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 0).await;
+    ada.send_at_most(0).await;
     assert!(ben.fetched(&share.ticket).await.1 == content);
 }
 
@@ -140,7 +135,7 @@ async fn another_folder_or_name_is_taken_before_the_first_byte_and_refused_after
     let content = bytes(1, 6 * MIB);
     let share = ada.share(&ada.write("x", &content)).await;
     let to = |folder: &str| GetOptions { folder: Some(ben.path(folder)), ..GetOptions::default() };
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 2 * MIB as u64).await;
+    ada.send_at_most(2 * MIB).await;
     // Nothing of it is there, and nothing runs.
     ben.change_settings(|settings| settings.at_once = 1).await;
     let other = ada.share(&ada.write("other", &bytes(2, 6 * MIB))).await;
@@ -162,7 +157,7 @@ async fn another_folder_or_name_is_taken_before_the_first_byte_and_refused_after
     // Whoever does not say where has nothing against it.
     assert_eq!(ben.get(&share.ticket).await.id, begun.id);
     ben.files.get(&share.ticket, to("two")).await.expect("it is there");
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 0).await;
+    ada.send_at_most(0).await;
     let done = ben.until_done(begun.id).await;
     assert_eq!(done.saved_path, ben.path("two/y").display().to_string());
     assert!(std::fs::read(&done.saved_path).expect("it is there") == content);

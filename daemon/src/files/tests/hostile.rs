@@ -10,8 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::MIB;
-use super::rig::{DEADLINE, Exchange, FakeNet, Node, bytes, peer};
+use super::rig::{DEADLINE, Exchange, FakeNet, MIB, Node, bytes, peer};
 use crate::files::ports::Network as _;
 use crate::files::rehearsal::{Trick, cheat};
 use crate::files::talk::Talk;
@@ -38,7 +37,7 @@ async fn a_liar_among_honest_sources_is_named_and_nothing_of_it_is_kept() {
     let mut honest = Vec::new();
     for n in [1, 3] {
         let node = Node::new(&exchange, n, &[2]).await;
-        node.change_settings(|settings| settings.upload_bytes_per_second = 8 * MIB as u64).await;
+        node.send_at_most(8 * MIB).await;
         node.share(&node.write("movie", &content)).await;
         exchange.connect(node.me, ben.me);
         honest.push(node);

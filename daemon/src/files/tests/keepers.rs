@@ -5,15 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use kith_common::contact::Trust;
-use kith_common::file::{CopyState, FileHash, FileTicket, Source, SourceState, Transfer, TransferState};
+use kith_common::file::{FileHash, FileTicket, Source, SourceState, Transfer, TransferState};
 use kith_common::ids::PeerId;
 use kith_content::{Provide as _, ServedBytes, copy_key, lookup_id, seal_bytes};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
 
-use super::rig::{Exchange, Node, bytes, peer};
-use super::sealed::until_copy;
-use super::{MIB, for_contacts};
+use super::rig::{Exchange, MIB, Node, bytes, for_contacts, peer, three};
 use crate::files::pipe;
 use crate::files::wire::{self, Answer, Data, Frame, Status};
 use crate::net::Stream;
@@ -64,17 +62,12 @@ fn source(transfer: &Transfer, of: PeerId) -> Option<&Source> {
 
 /// Ben, who keeps the album of Ada, and is as little to be reached as she is; and Cem who wants it.
 async fn album() -> (Exchange, Node, Node, FileTicket, Copies) {
-    let exchange = Exchange::default();
-    let ada = Node::new(&exchange, 1, &[2]).await;
-    let ben = Node::new(&exchange, 2, &[1]).await;
-    let cem = Node::new(&exchange, 3, &[1, 2, EVE]).await;
-    ben.trust_with(&[1], Trust::Ask, Trust::Always);
-    exchange.connect(ada.me, ben.me);
+    let (exchange, ada, ben, cem) = three().await;
+    cem.trust(&[1, 2, EVE], Trust::Ask);
     ada.write("album/large.jpg", &bytes(2, MIB));
     ada.write("album/small.jpg", &bytes(3, 40_000));
     let share = ada.share_with(&ada.path("album"), for_contacts()).await;
-    ada.files.keep(share.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &share, CopyState::Kept).await;
+    ada.have_kept(&share, "Ben").await;
     // What the ticket gives away is enough to make the copies, and false ones.
     let ticket: FileTicket = share.ticket.parse().expect("a ticket");
     let outboards = ada.path("outboards");
@@ -153,17 +146,11 @@ async fn a_copy_that_does_not_open_where_it_begins_is_not_fetched() {
 
 #[tokio::test]
 async fn what_was_begun_in_another_form_leaves_nothing_behind() {
-    let exchange = Exchange::default();
-    let ada = Node::new(&exchange, 1, &[2, 3]).await;
-    let ben = Node::new(&exchange, 2, &[1]).await;
-    let cem = Node::new(&exchange, 3, &[1, 2]).await;
-    ben.trust_with(&[1], Trust::Ask, Trust::Always);
-    exchange.connect(ada.me, ben.me);
+    let (exchange, ada, ben, cem) = three().await;
     let content = bytes(1, 6 * MIB);
     let share = ada.share_with(&ada.write("x", &content), for_contacts()).await;
-    ada.files.keep(share.hash, &["Ben".into()]).await.expect("a contact");
-    until_copy(&ada, &share, CopyState::Kept).await;
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 2 * MIB as u64).await;
+    ada.have_kept(&share, "Ben").await;
+    ada.send_at_most(2 * MIB).await;
     exchange.leave(ben.me);
     let begun = cem.get(&share.ticket).await;
     cem.until_transfer(begun.id, "a part of it", |one| one.done_bytes >= MIB as u64).await;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::rig::{DEADLINE, bytes, peer};
+use super::rig::{DEADLINE, bytes, files_below, peer};
 use crate::files::adding::{Desk, GiveUp};
 use crate::files::clients::Sink;
 use crate::files::library::Places;
@@ -64,18 +64,13 @@ impl Office {
     }
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
-    entries.flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] }).collect()
-}
-
 async fn until_empty(folder: &Path) {
     let emptied = async {
-        while !files(folder).is_empty() {
+        while !files_below(folder).is_empty() {
             tokio::task::yield_now().await;
         }
     };
-    assert!(timeout(DEADLINE, emptied).await.is_ok(), "there is still {:?}", files(folder));
+    assert!(timeout(DEADLINE, emptied).await.is_ok(), "there is still {:?}", files_below(folder));
 }
 
 #[tokio::test]
@@ -89,15 +84,19 @@ async fn adding_goes_on_while_something_is_to_be_removed_that_waits_for_an_add()
     timeout(DEADLINE, office.desk.tidy_away(vec![hash])).await.expect("it waits for nobody");
     let second = office.add(office.write("second", b"2"), &copied()).await.expect("it can be shared");
     let (blobs, outboards) = (office.desk.places.blobs.clone(), office.desk.places.outboards.clone());
-    assert_eq!((files(&blobs).len(), files(&outboards).len()), (2, 1), "nothing goes while something is made");
+    assert_eq!(
+        (files_below(&blobs).len(), files_below(&outboards).len()),
+        (2, 1),
+        "nothing goes while something is made"
+    );
     drop(long);
     until_empty(&outboards).await;
     let left = async {
-        while files(&blobs) != [kith_content::blob_path(&blobs, second.hash)] {
+        while files_below(&blobs) != [kith_content::blob_path(&blobs, second.hash)] {
             tokio::task::yield_now().await;
         }
     };
-    assert!(timeout(DEADLINE, left).await.is_ok(), "{:?}", files(&blobs));
+    assert!(timeout(DEADLINE, left).await.is_ok(), "{:?}", files_below(&blobs));
 }
 
 #[tokio::test]
@@ -119,13 +118,18 @@ async fn nothing_stays_of_an_add_that_came_to_nothing() {
     let places = Arc::clone(&office.desk.places);
     until_empty(&places.incoming).await;
     let left = async {
-        while files(&places.blobs) != [kith_content::blob_path(&places.blobs, kept.hash)]
-            || files(&places.outboards) != [kith_content::outboard_path(&places.outboards, kept.hash)]
+        while files_below(&places.blobs) != [kith_content::blob_path(&places.blobs, kept.hash)]
+            || files_below(&places.outboards) != [kith_content::outboard_path(&places.outboards, kept.hash)]
         {
             tokio::task::yield_now().await;
         }
     };
-    assert!(timeout(DEADLINE, left).await.is_ok(), "{:?} {:?}", files(&places.blobs), files(&places.outboards));
+    assert!(
+        timeout(DEADLINE, left).await.is_ok(),
+        "{:?} {:?}",
+        files_below(&places.blobs),
+        files_below(&places.outboards)
+    );
 }
 
 #[tokio::test]

@@ -17,19 +17,7 @@ use kith_common::file::{
 use kith_core::listener::Begin;
 use tokio::sync::watch;
 
-use rig::{Exchange, Node, bytes, peer};
-
-const MIB: usize = 1024 * 1024;
-
-async fn two() -> (Exchange, Node, Node) {
-    let exchange = Exchange::default();
-    let (ada, ben) = (Node::new(&exchange, 1, &[2]).await, Node::new(&exchange, 2, &[1]).await);
-    (exchange, ada, ben)
-}
-
-fn for_contacts() -> AddOptions {
-    AddOptions { scope: ShareScope::Contacts, ..AddOptions::default() }
-}
+use rig::{Begun, Exchange, MIB, Node, bytes, for_contacts, peer, two};
 
 #[tokio::test]
 async fn a_file_of_any_size_is_fetched_by_ticket_or_hash_and_saved_under_its_name() {
@@ -112,7 +100,7 @@ async fn several_sources_share_the_work_and_one_that_goes_away_harms_nothing() {
     let mut sources = Vec::new();
     for n in [1, 3, 4] {
         let node = Node::new(&exchange, n, &[2]).await;
-        node.change_settings(|settings| settings.upload_bytes_per_second = 20 * MIB as u64).await;
+        node.send_at_most(20 * MIB).await;
         node.share(&node.write("movie.mkv", &content)).await;
         exchange.connect(node.me, ben.me);
         sources.push(node);
@@ -130,19 +118,15 @@ async fn several_sources_share_the_work_and_one_that_goes_away_harms_nothing() {
 #[tokio::test]
 async fn a_transfer_goes_on_after_its_node_was_started_again_and_fetches_little_twice() {
     let (_, ada, ben) = two().await;
-    let content = bytes(9, 16 * MIB);
-    let share = ada.share(&ada.write("large", &content)).await;
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 8 * MIB as u64).await;
-    let begun = ben.get(&share.ticket).await;
-    let part = ben.until_transfer(begun.id, "a part of it", |one| one.done_bytes >= 3 * MIB as u64).await;
+    let begun = Begun::new(&ada, &ben, 16 * MIB, 8 * MIB, 3 * MIB).await;
+    let (part, size) = (&begun.transfer, begun.share.size_bytes);
     let ben = ben.restart().await;
-    let again = ben.until_transfer(begun.id, "more", |one| one.done_bytes >= part.done_bytes).await;
-    assert_eq!((again.name.as_str(), again.size_bytes), ("large", content.len() as u64));
-    let done = ben.until_done(begun.id).await;
-    assert!(std::fs::read(&done.saved_path).expect("it is there") == content);
+    let again = ben.until_transfer(part.id, "more", |one| one.done_bytes >= part.done_bytes).await;
+    assert_eq!((again.name.as_str(), again.size_bytes), ("large", size));
+    begun.until_done(&ben).await;
     let sent = ada.files.shares("", 0, 1).await.expect("one")[0].sent_bytes;
     // What was under way when it ended, and the hash tree.
-    assert!(sent < content.len() as u64 + 6 * MIB as u64, "{sent}");
+    assert!(sent < size + 6 * MIB as u64, "{sent}");
 }
 
 #[tokio::test]
@@ -277,7 +261,7 @@ async fn contacts_offer_and_are_asked_about_or_trusted_or_refused() {
 #[tokio::test]
 async fn transfers_are_paused_resumed_moved_to_the_front_and_cancelled() {
     let (_, ada, ben) = two().await;
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 2 * MIB as u64).await;
+    ada.send_at_most(2 * MIB).await;
     ben.change_settings(|settings| settings.at_once = 1).await;
     let mut ids = Vec::new();
     for n in 0..3 {
@@ -293,7 +277,7 @@ async fn transfers_are_paused_resumed_moved_to_the_front_and_cancelled() {
     assert_eq!(paused.state, TransferState::Paused);
     ben.until_transfer(ids[2], "it is paused", |one| one.state == TransferState::Paused && one.done_bytes > 0).await;
     ben.until_transfer(ids[0], "it goes on", |one| one.state == TransferState::Fetching).await;
-    ada.change_settings(|settings| settings.upload_bytes_per_second = 0).await;
+    ada.send_at_most(0).await;
     ben.files.cancel(ids[1]).await.expect("it is there");
     ben.files.resume(ids[2]).await.expect("it is there");
     for (n, id) in [(0, ids[0]), (2, ids[2])] {

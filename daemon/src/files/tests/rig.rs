@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use kith_common::contact::{Contact, People, Trust};
 use kith_common::failure::{Failure, FailureKind};
-use kith_common::file::{AddOptions, FileSettings, FilesState, GetOptions, Share, ShareScope, Transfer, TransferState};
+use kith_common::file::{
+    AddOptions, CopyState, FileSettings, FilesState, GetOptions, Share, ShareScope, Transfer, TransferState,
+};
 use kith_common::ids::PeerId;
 use kith_common::node::{Identity, Path as Way, PeerInfo};
 use kith_common::target::{Target, Ticket};
@@ -76,6 +78,8 @@ fn handed_over(mut incoming: mpsc::Receiver<(PeerId, Stream)>) -> mpsc::Receiver
     });
     handed
 }
+
+pub const MIB: usize = 1024 * 1024;
 
 pub struct Node {
     pub me: PeerId,
@@ -192,6 +196,30 @@ impl Node {
         self.share_with(path, AddOptions { scope: ShareScope::Peers, peers, ..AddOptions::default() }).await
     }
 
+    /// Asks that contact to keep a copy.
+    pub async fn ask_to_keep(&self, share: &Share, keeper: &str) {
+        self.files.keep(share.hash, &[keeper.to_owned()]).await.expect("a contact");
+    }
+
+    /// The same, until it has one.
+    pub async fn have_kept(&self, share: &Share, keeper: &str) -> Share {
+        self.ask_to_keep(share, keeper).await;
+        self.until_copy(share, CopyState::Kept).await
+    }
+
+    pub async fn until_copy(&self, share: &Share, wanted: CopyState) -> Share {
+        let mut state = self.files.state();
+        loop {
+            let now = self.files.shares(&share.hash.to_string(), 0, 1).await.expect("the store answers");
+            let found = now.first().expect("it is shared");
+            if found.copies.iter().any(|copy| copy.state == wanted) {
+                return found.clone();
+            }
+            let changed = tokio::time::timeout(DEADLINE, state.changed()).await;
+            changed.unwrap_or_else(|_| panic!("never {wanted:?}: {found:#?}")).expect("the task goes on");
+        }
+    }
+
     pub async fn get(&self, target: &str) -> Transfer {
         self.files.get(target, GetOptions::default()).await.expect("it can begin")
     }
@@ -232,11 +260,71 @@ impl Node {
         (done, bytes)
     }
 
+    /// Sends no faster; 0: as fast as it can.
+    pub async fn send_at_most(&self, bytes_per_second: usize) {
+        self.change_settings(|settings| settings.upload_bytes_per_second = bytes_per_second as u64).await;
+    }
+
     pub async fn change_settings(&self, change: impl FnOnce(&mut FileSettings)) {
         let mut settings = self.files.settings().await.expect("there are some");
         change(&mut settings);
         self.files.set_settings(settings).await.expect("they make sense");
     }
+}
+
+/// Ada and Ben, who are contacts.
+pub async fn two() -> (Exchange, Node, Node) {
+    let exchange = Exchange::default();
+    let (ada, ben) = (Node::new(&exchange, 1, &[2]).await, Node::new(&exchange, 2, &[1]).await);
+    (exchange, ada, ben)
+}
+
+/// Ada, Ben who keeps copies for her and is connected to her, and Cem who fetches.
+pub async fn three() -> (Exchange, Node, Node, Node) {
+    let exchange = Exchange::default();
+    let ada = Node::new(&exchange, 1, &[2, 3]).await;
+    let ben = Node::new(&exchange, 2, &[1]).await;
+    let cem = Node::new(&exchange, 3, &[1, 2]).await;
+    ben.trust_with(&[1], Trust::Ask, Trust::Always);
+    exchange.connect(ada.me, ben.me);
+    (exchange, ada, ben, cem)
+}
+
+pub fn for_contacts() -> AddOptions {
+    AddOptions { scope: ShareScope::Contacts, ..AddOptions::default() }
+}
+
+/// Something of Ada's that Ben has begun to fetch, and that goes on slowly until she may send faster.
+pub struct Begun {
+    pub content: Vec<u8>,
+    pub share: Share,
+    pub transfer: Transfer,
+}
+
+impl Begun {
+    /// At so many bytes a second, until so many are done.
+    pub async fn new(ada: &Node, ben: &Node, size: usize, bytes_per_second: usize, done: usize) -> Self {
+        let content = bytes(9, size);
+        let share = ada.share(&ada.write("large", &content)).await;
+        ada.send_at_most(bytes_per_second).await;
+        let begun = ben.get(&share.ticket).await;
+        let transfer = ben.until_transfer(begun.id, "a part of it", |one| one.done_bytes >= done as u64).await;
+        Self { content, share, transfer }
+    }
+
+    /// Until it is done, and as it was.
+    pub async fn until_done(&self, ben: &Node) {
+        let done = ben.until_done(self.transfer.id).await;
+        assert!(std::fs::read(&done.saved_path).expect("it is there") == self.content);
+    }
+}
+
+/// Of all files below it.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    entries
+        .flat_map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { vec![entry.path()] })
+        .collect()
 }
 
 /// xorshift64 (Marsaglia 2003): bytes that nothing repeats.

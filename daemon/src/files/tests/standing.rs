@@ -2,8 +2,7 @@
 
 use kith_common::file::{ShareState, TransferState};
 
-use super::rig::{Exchange, Node, bytes};
-use super::{MIB, two};
+use super::rig::{Exchange, MIB, Node, bytes, two};
 
 async fn state(node: &Node, search: &str) -> ShareState {
     node.files.shares(search, 0, 1).await.expect("one")[0].state
