@@ -56,6 +56,8 @@ pub struct FolderProgress {
     pub total_bytes: u64,
     /// Found, then hashed.
     pub files: u32,
+    /// The file that was hashed just now: its outboard is there, whatever becomes of the folder.
+    pub hashed: Option<FileHash>,
 }
 
 /// A folder that has been hashed.
@@ -156,10 +158,11 @@ pub fn add_folder(
     outboards: &Path,
     progress: &mut dyn FnMut(FolderProgress) -> ControlFlow<()>,
 ) -> Result<AddedFolder> {
-    let walk = walk(folder, &mut |files| progress(FolderProgress { done_bytes: 0, total_bytes: 0, files }))?;
+    let mut state = FolderProgress { done_bytes: 0, total_bytes: 0, files: 0, hashed: None };
+    let walk = walk(folder, &mut |files| progress(FolderProgress { files, ..state }))?;
     let dir = Dir::open(folder)?;
     let (mut entries, mut stats, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
-    let mut state = FolderProgress { done_bytes: 0, total_bytes: walk.total_bytes(), files: 0 };
+    state.total_bytes = walk.total_bytes();
     check_case(folder, &walk)?;
     for file in walk.files {
         let path = dir.join(&file.relative);
@@ -170,6 +173,9 @@ pub fn add_folder(
             add_opened(&opened, outboards, &mut scratch, &mut follow).map_err(|error| unsteady(error, &path))?;
         state.done_bytes += added.stat.size;
         state.files += 1;
+        if progress(FolderProgress { hashed: Some(added.hash), ..state }).is_break() {
+            return Err(ContentError::Cancelled);
+        }
         entries.push(Entry {
             path: file.relative,
             hash: added.hash,

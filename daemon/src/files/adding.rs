@@ -330,16 +330,17 @@ impl Adding<'_> {
 
     fn folder(&self) -> Result<Hashed, ContentError> {
         let mut told = |now: FolderProgress| {
-            let FolderProgress { done_bytes, total_bytes, files, .. } = now;
+            let FolderProgress { done_bytes, total_bytes, files, hashed } = now;
+            // It may come to nothing at any of the others.
+            if let Some(hash) = hashed {
+                self.made.note(hash);
+            }
             self.tell(AddProgress { done_bytes, total_bytes, files })
         };
         let added = kith_content::add_folder(self.path, &self.places.outboards, &mut told)?;
-        let pieces = added.manifest.entries.iter().zip(&added.stats).map(|(entry, stat)| {
-            self.made.note(entry.hash);
-            piece(entry.hash, PathBuf::from(&entry.path), *stat)
-        });
-        let pieces = pieces.collect();
-        self.listed(&added.manifest, pieces)
+        let pieces = added.manifest.entries.iter().zip(&added.stats);
+        let pieces = pieces.map(|(entry, stat)| piece(entry.hash, PathBuf::from(&entry.path), *stat));
+        self.listed(&added.manifest, pieces.collect())
     }
 
     /// Every file into the daemon's own store.

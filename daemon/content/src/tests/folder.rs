@@ -59,14 +59,16 @@ fn a_walk_finds_files_and_empty_folders_and_follows_no_link() {
 fn a_folder_has_one_hash_however_it_is_read() {
     let dir = rich();
     let outboards = folder();
-    let mut last = None;
+    let (mut last, mut hashed) = (None, Vec::new());
     let mut follow = |progress: FolderProgress| {
         last = Some(progress);
+        hashed.extend(progress.hashed);
         ControlFlow::Continue(())
     };
     let added = add_folder(dir.path(), outboards.path(), &mut follow).expect("it can be added");
     let total = 100_000 + 10 + 4 + 3 * MIB;
-    assert_eq!(last, Some(FolderProgress { done_bytes: total, total_bytes: total, files: 5 }));
+    assert_eq!(last, Some(FolderProgress { done_bytes: total, total_bytes: total, files: 5, hashed: None }));
+    assert_eq!(hashed, added.manifest.entries.iter().map(|entry| entry.hash).collect::<Vec<_>>());
     assert_eq!(added.manifest.total_bytes(), total);
     assert_eq!(added.hash, hash_bytes(&added.manifest.encode()));
     assert_eq!(Manifest::decode(&added.manifest.encode()).ok(), Some(added.manifest.clone()));

@@ -133,6 +133,30 @@ async fn nothing_stays_of_an_add_that_came_to_nothing() {
 }
 
 #[tokio::test]
+async fn nothing_stays_of_a_folder_whose_user_has_gone_while_it_was_hashed() {
+    let office = Office::new().await;
+    office.write("folder/a", &bytes(1, 40_000));
+    // A hole: it takes far longer to hash than anybody here waits.
+    let long = std::fs::File::create(office.write("folder/b", b"")).expect("writable");
+    long.set_len(1 << 40).expect("writable");
+    let (options, settings, progress) = (AddOptions::default(), settings(1 << 40), watch::Sender::default());
+    let mut hashed = progress.subscribe();
+    let path = office.home.path().join("folder");
+    let outboards = office.desk.places.outboards.clone();
+    {
+        let adding = office.desk.add(path, &options, Vec::new(), &settings, progress);
+        tokio::select! {
+            added = adding => panic!("so soon: {added:?}"),
+            first = timeout(DEADLINE, hashed.wait_for(|now| now.files == 1)) => {
+                first.expect("it is hashed").expect("the work goes on");
+            }
+        }
+    }
+    assert!(!files_below(&outboards).is_empty());
+    until_empty(&outboards).await;
+}
+
+#[tokio::test]
 async fn what_a_client_sends_too_much_of_is_refused_with_sizes_that_make_sense() {
     let office = Office::new().await;
     office.add(office.write("first", &bytes(1, 1_500_000)), &copied()).await.expect("it can be shared");
