@@ -211,12 +211,20 @@ async fn look(db: &Database, peer: PeerId, hash: FileHash) -> Result<Option<Look
 async fn sealed_parts(desk: &Arc<Desk>, peer: PeerId, hash: FileHash) -> Result<Sealing, Failure> {
     match look(&desk.db, peer, hash).await? {
         None => Ok(Sealing::Unwanted),
-        Some((share, _)) if share.state != ShareState::Available => {
-            Ok(Sealing::Never("The file has changed since it was shared.".to_owned()))
-        }
-        Some((share, Some(parts))) => Ok(Sealing::Done(share, parts)),
-        // It takes its time, and others who are to keep the same wait for it.
-        Some((_, None)) => desk.sealing(hash, seal(desk, peer, hash)).await,
+        Some((share, parts)) => match (share.state, parts) {
+            (ShareState::Missing, _) => Ok(Sealing::Never(not_there(share.kind).to_owned())),
+            (ShareState::Changed, _) => Ok(Sealing::Never("The file has changed since it was shared.".to_owned())),
+            (ShareState::Available, Some(parts)) => Ok(Sealing::Done(share, parts)),
+            // It takes its time, and others who are to keep the same wait for it.
+            (ShareState::Available, None) => desk.sealing(hash, seal(desk, peer, hash)).await,
+        },
+    }
+}
+
+const fn not_there(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "The file is not there any more: put it back where it was, and ask again.",
+        FileKind::Folder => "Something of the folder is not there any more: put it back where it was, and ask again.",
     }
 }
 

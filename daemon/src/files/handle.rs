@@ -130,7 +130,9 @@ impl Files {
         };
         let words: Vec<ShareWord> = search.split_whitespace().map(word).collect();
         let rows = self.db.read(move |store| store.shares(&words, before, limit)).await?;
-        let rows = self.looked_at(rows).await;
+        // Of folders those that were not there: all of their files are looked at.
+        let quick = |row: &ShareRow| row.kind == FileKind::File || row.state == ShareState::Missing;
+        let rows = self.looked_at(rows, quick).await;
         Ok(rows.into_iter().map(|row| self.share(row)).collect())
     }
 
@@ -274,13 +276,18 @@ impl Files {
             )
             .advise("Add it first: kithctl contacts add TICKET --name NAME"));
         }
+        let known = self.db.read(move |store| store.share(hash)).await?;
+        // It may be gone, or back where it was: whoever asks again has seen to that.
+        let Some(now) = self.looked_at(known.into_iter().collect(), |_| true).await.pop() else {
+            return Err(no_share(hash));
+        };
         let wanted = self.db.write(move |store| {
             store.want_copies(hash, &peers)?;
             store.share(hash)
         });
         let Some(row) = wanted.await? else { return Err(no_share(hash)) };
         self.tell(Command::ShareChanged { hash }).await?;
-        Ok(self.share(row))
+        Ok(self.share(ShareRow { state: now.state, ..row }))
     }
 
     /// What this node keeps for others.
@@ -368,12 +375,9 @@ impl Files {
         }
     }
 
-    /// How files stand on the disk now. What has changed is noted, and nobody has to ask for it to find out.
-    async fn looked_at(&self, mut rows: Vec<ShareRow>) -> Vec<ShareRow> {
-        // Of folders those that were not there: all of their files are looked at.
-        let looked_at = |row: &&ShareRow| row.kind == FileKind::File || row.state == ShareState::Missing;
-        let files: Vec<u64> =
-            rows.iter().filter(|row| !row.own_copy).filter(looked_at).map(|row| row.position).collect();
+    /// How some of them stand on the disk now. What has changed is noted, and nobody has to ask for it to find out.
+    async fn looked_at(&self, mut rows: Vec<ShareRow>, which: impl Fn(&ShareRow) -> bool) -> Vec<ShareRow> {
+        let files: Vec<u64> = rows.iter().filter(|row| !row.own_copy && which(row)).map(|row| row.position).collect();
         let pieces = self.db.read(move |store| {
             files.into_iter().map(|position| Ok((position, store.pieces(position)?))).collect::<Result<Vec<_>, _>>()
         });

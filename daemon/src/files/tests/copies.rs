@@ -125,3 +125,24 @@ async fn a_share_that_is_withdrawn_while_it_is_sealed_is_kept_by_nobody() {
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert!(kept_at(&ben, &other).exists() && !kept_at(&ben, &share).exists());
 }
+
+#[tokio::test]
+async fn a_share_that_is_missing_is_kept_by_nobody_until_it_is_back_and_its_owner_reads_why() {
+    let (_, ada, ben, _) = three().await;
+    ada.write("disk/folder/a", &bytes(1, 30_000));
+    let file = ada.share(&ada.write("disk/file", &bytes(2, 30_000))).await;
+    let folder = ada.share(&ada.path("disk/folder")).await;
+    let unplugged = ada.path("unplugged");
+    std::fs::rename(ada.path("disk"), &unplugged).expect("writable");
+    for (share, what) in [(&file, "The file is not there any more"), (&folder, "the folder is not there any more")] {
+        ada.ask_to_keep(share, "Ben").await;
+        let refused = ada.until_copy(share, CopyState::Refused).await;
+        let reason = &refused.copies[0].reason;
+        assert!(reason.contains(what) && reason.contains("put it back"), "{reason}");
+    }
+    assert!(ben.files.kept().await.expect("none").is_empty());
+    std::fs::rename(&unplugged, ada.path("disk")).expect("writable");
+    for share in [&file, &folder] {
+        ada.have_kept(share, "Ben").await;
+    }
+}
