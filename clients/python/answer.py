@@ -53,7 +53,7 @@ async def pace(per_second, send):
         await asyncio.sleep(max(0, start + number / per_second - time.monotonic()))
 
 async def main(socket):
-    stream = await capnp.AsyncIoStream.create_unix_connection(path=socket)
+    stream = await kithd.connect(socket)
     node = capnp.TwoPartyClient(stream).bootstrap().cast_as(kith.Kith).node().node
     found, ended = asyncio.get_running_loop().create_future(), asyncio.get_running_loop().create_future()
     watching = await node.calls().calls.watch(Ringing(found))
@@ -92,4 +92,4 @@ async def main(socket):
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--socket", default=kithd.socket())
-    asyncio.run(capnp.run(main(options.parse_args().socket)))
+    kithd.run(main(options.parse_args().socket))

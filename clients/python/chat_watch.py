@@ -80,4 +80,4 @@ if __name__ == "__main__":
     options.add_argument("--socket", default=kithd.socket())
     options.add_argument("--journal", default="messages.jsonl")
     options = options.parse_args()
-    asyncio.run(capnp.run(main(options.socket, options.journal)))
+    kithd.run(main(options.socket, options.journal))

@@ -43,7 +43,7 @@ class Follower(file.FilesObserver.Server):
                   f"{len(transfer.sources)} sources{trouble}", file=sys.stderr, flush=True)
 
 async def main(socket, target, folder):
-    stream = await capnp.AsyncIoStream.create_unix_connection(path=socket)
+    stream = await kithd.connect(socket)
     client, ended = capnp.TwoPartyClient(stream), asyncio.get_running_loop().create_future()
     files = client.bootstrap().cast_as(kith.Kith).node().node.files().files
     outcome = (await files.get(target, {"folder": folder})).outcome
@@ -72,4 +72,4 @@ if __name__ == "__main__":
     options.add_argument("target", help="a hash (64 hexadecimal digits) or a ticket (kithfile:...)")
     options = options.parse_args()
     folder = os.path.abspath(options.to) if options.to else ""
-    asyncio.run(capnp.run(main(options.socket, options.target, folder)))
+    kithd.run(main(options.socket, options.target, folder), "Stopped. A transfer that has begun goes on.")
