@@ -82,6 +82,9 @@ pub enum FileTargetError {
     Empty,
     #[error("{0:?} is no file's hash and no ticket: a hash has 64 hexadecimal digits, a ticket begins with kithfile:")]
     Unknown(String),
+    /// Of a ticket that lacks its end all bytes are others, that of the version too.
+    #[error("this ticket is damaged or incomplete, or of a newer version of Kith")]
+    Unreadable,
     #[error(transparent)]
     Ticket(#[from] TicketError),
 }
@@ -112,7 +115,10 @@ impl FromStr for FileTicket {
     fn from_str(text: &str) -> Result<Self, FileTargetError> {
         let damaged = |why| FileTargetError::Ticket(TicketError::Damaged(why));
         let body = text.strip_prefix(SCHEME).ok_or_else(|| FileTargetError::Unknown(shorten(text)))?;
-        let bytes = ticket::read(body, TICKET_VERSION)?;
+        let bytes = ticket::read(body, TICKET_VERSION).map_err(|error| match error {
+            TicketError::Version(_) => FileTargetError::Unreadable,
+            TicketError::Damaged(_) => error.into(),
+        })?;
         let (hash, rest) = bytes.split_first_chunk::<32>().ok_or(SHORT)?;
         let (&kind, rest) = rest.split_first().ok_or(SHORT)?;
         let kind = match kind {
@@ -455,6 +461,15 @@ mod tests {
         let text = ticket().to_string();
         for length in 0..text.len() {
             assert_ne!(text[..length].parse(), Ok(FileTarget::Ticket(Box::new(ticket()))), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_that_lacks_its_end_is_not_said_to_be_of_another_version_alone() {
+        let text = ticket().to_string();
+        for damaged in ["kithfile:zzz", &text[..text.len() - 1], &text[..text.len() - 2], &text[..40]] {
+            let said = damaged.parse::<FileTarget>().map_err(|error| error.to_string());
+            assert!(said.as_ref().is_err_and(|said| said.contains("damaged")), "{damaged}: {said:?}");
         }
     }
 
