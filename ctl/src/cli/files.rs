@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueEnum};
 use kith_common::file::{ContentKind, FileHash, FileTarget, ShareScope};
 
@@ -180,7 +181,8 @@ pub struct GetArguments {
 #[derive(Debug, Args)]
 pub struct SettingsArguments {
     /// Where fetched files are saved; an empty text: your Downloads folder
-    #[arg(long, value_name = "DIR")]
+    // The parser of paths takes no empty one.
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub folder: Option<PathBuf>,
     /// The most bytes a second that are fetched, like 500k or 10M; 0: without limit
     #[arg(long, value_name = "RATE", value_parser = bytes)]
@@ -245,7 +247,22 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
+    use super::super::{Cli, Command};
     use super::*;
+
+    #[test]
+    fn an_empty_text_is_a_folder_too_the_downloads_folder() {
+        for arguments in [&["--folder", ""][..], &["--folder="]] {
+            let typed = [&["kithctl", "files", "settings"], arguments].concat();
+            let folder = match Cli::try_parse_from(typed).map(|cli| cli.command) {
+                Ok(Command::Files(FilesArguments { verb: Some(FilesVerb::Settings(settings)) })) => settings.folder,
+                _ => None,
+            };
+            assert_eq!(folder, Some(PathBuf::new()), "{arguments:?}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
