@@ -16,6 +16,10 @@ use crate::when::{ago, rfc3339, span};
 
 /// Cells of a bar.
 const CELLS: u64 = 24;
+/// Of a name in a table; the other columns fit a terminal beside it.
+const NAME_CHARS: usize = 40;
+/// Of those at its end, which says what kind of file it is.
+const NAME_END_CHARS: usize = 10;
 
 /// Whole per cent; all of it only when nothing is missing.
 pub fn per_cent(done: u64, total: u64) -> u64 {
@@ -30,6 +34,16 @@ pub fn bar(done: u64, total: u64) -> String {
 /// A name, or the end of the peer id.
 pub fn who(peer: &PeerId, name: &str) -> String {
     if name.is_empty() { format!("…{}", peer.short()) } else { line(name) }
+}
+
+/// A name in a table: of a long one the middle is left out.
+fn short(name: &str) -> String {
+    let chars: Vec<char> = name.chars().collect();
+    if chars.len() <= NAME_CHARS {
+        return name.to_owned();
+    }
+    let (begin, end) = (&chars[..NAME_CHARS - NAME_END_CHARS - 1], &chars[chars.len() - NAME_END_CHARS..]);
+    begin.iter().chain(['…'].iter()).chain(end).collect()
 }
 
 fn moment(unix_ms: i64) -> Value {
@@ -152,7 +166,7 @@ pub fn shares(shares: &[Share]) -> String {
     let mut rows = vec![cells(["NAME", "SIZE", "STATE", "ADDED", "SENT", "COPIES", "HASH"])];
     rows.extend(shares.iter().map(|share| {
         cells([
-            &line(&share.name),
+            &short(&line(&share.name)),
             &size(share.kind, share.size_bytes, share.files),
             share_state(share.state),
             &ago(share.added_unix_ms, now),
@@ -243,7 +257,8 @@ pub fn transfers(transfers: &[Transfer]) -> String {
             0 if transfer.state != TransferState::Done => ("–".to_owned(), "–".to_owned()),
             size => (bytes(size), format!("{} %", if size == 0 { 100 } else { per_cent(transfer.done_bytes, size) })),
         };
-        cells([&transfer.id.to_string(), &title(transfer), &total, &done, &name(transfer.state), &remark(transfer)])
+        let (id, title) = (transfer.id.to_string(), short(&title(transfer)));
+        cells([&id, &title, &total, &done, &name(transfer.state), &remark(transfer)])
     }));
     table(&rows)
 }
@@ -465,6 +480,19 @@ pub mod tests {
         assert!(transfers(&[unknown]).contains("abababababab…  –     –     searching"));
         let evil = Transfer { name: "a\nb\x1b[2J".into(), ..transfer(TransferState::Paused) };
         assert_eq!(title(&evil), "a ⏎ b[2J");
+    }
+
+    #[test]
+    fn one_long_name_does_not_make_a_table_wide() {
+        let long = "n".repeat(196) + ".bin";
+        let shown = format!("{}…nnnnnn.bin  5.0 GB", "n".repeat(29));
+        let fetched = Transfer { name: long.clone(), ..transfer(TransferState::Fetching) };
+        assert!(transfers(std::slice::from_ref(&fetched)).contains(&shown), "{}", transfers(&[fetched]));
+        let shared = Share { name: long.clone(), ..a_share() };
+        let table = shares(std::slice::from_ref(&shared));
+        assert!(table.lines().all(|line| line.chars().count() < 200), "{table}");
+        assert!(share(&shared).contains(&long) && share_row(&shared)["name"] == long.as_str());
+        assert_eq!(short(&"é".repeat(40)), "é".repeat(40));
     }
 
     #[test]
