@@ -2,6 +2,7 @@
 //! on without this program.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use kith_common::client::Client;
@@ -21,6 +22,7 @@ use crate::stop::Stop;
 pub async fn run(client: &Client, arguments: GetArguments, output: &Output) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
     let saving = options(arguments.saving)?;
+    let name = saving.name.clone();
     let begin = async {
         let from = super::peers(client, arguments.from).await?;
         let options = GetOptions { from, only_from: arguments.only_from, ..saving };
@@ -32,12 +34,13 @@ pub async fn run(client: &Client, arguments: GetArguments, output: &Output) -> R
         () = interrupt.asked() => return Err(Stop::failed("given up")),
         transfer = begin => transfer?,
     };
+    let is_here = transfer.state == TransferState::Done;
     let mut shown = Shown { output, liars: BTreeSet::new() };
     let outcome = follow(client, transfer, arguments.wait, &mut interrupt, &mut shown).await;
     output.redraw("\r\x1b[K");
     let Some(transfer) = outcome? else { return Ok(()) };
     let _gone = output.row(&show::transfer_row(&transfer));
-    let _gone = output.text(&saved(&transfer));
+    let _gone = output.text(&if is_here { here_already(&transfer, &name) } else { saved(&transfer) });
     Ok(())
 }
 
@@ -159,7 +162,10 @@ fn stop(transfer: &Transfer) -> Stop {
         _ => format!("nobody who has {title} is there"),
     };
     let advice = match transfer.state {
-        _ if !transfer.advice.is_empty() => line(&transfer.advice),
+        // What the daemon advises for any transfer is said of this one.
+        _ if !transfer.advice.is_empty() => {
+            line(&transfer.advice).replace("files resume ID", &format!("files resume {}", transfer.id))
+        }
         TransferState::Paused => go_on(transfer),
         TransferState::Failed => "Try it again.".to_owned(),
         _ => format!(
@@ -182,6 +188,19 @@ fn saved(transfer: &Transfer) -> String {
         show::bytes(transfer.size_bytes),
         transfer.seconds,
         show::rate(rate as u64),
+        line(&transfer.saved_path)
+    )
+}
+
+/// The same of what was fetched before, and has now been looked at only. It is not renamed to the name that is wanted.
+fn here_already(transfer: &Transfer, name: &str) -> String {
+    let name = name.trim();
+    let has_it = name.is_empty() || Path::new(&transfer.saved_path).file_name().is_some_and(|known| known == name);
+    format!(
+        "{} ({}) is here already, verified{}\n{}",
+        show::title(transfer),
+        show::bytes(transfer.size_bytes),
+        if has_it { "" } else { "; it keeps the name that it has" },
         line(&transfer.saved_path)
     )
 }
@@ -250,6 +269,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_here_already_is_not_said_to_have_been_fetched_now_and_keeps_its_name() {
+        let done = Transfer { saved_path: "/home/me/a.bin".into(), ..transfer(TransferState::Done) };
+        for name in ["", "a.bin"] {
+            assert_eq!(here_already(&done, name), "a.bin (5.0 GB) is here already, verified\n/home/me/a.bin");
+        }
+        let other = here_already(&done, "b.bin");
+        assert_eq!(
+            other,
+            "a.bin (5.0 GB) is here already, verified; it keeps the name that it has\n/home/me/a.bin"
+        );
+    }
+
+    #[test]
     fn what_does_not_go_on_ends_with_the_promised_exit_codes() {
         let of = |state, error_kind| stop(&Transfer { error_kind, sources: Vec::new(), ..transfer(state) });
         assert_eq!(of(TransferState::Waiting, None).exit, Exit::Unreachable);
@@ -263,6 +295,8 @@ mod tests {
         assert_eq!((paused.exit, paused.advice.as_str()), (Exit::Failed, "Go on with: kithctl files resume 3"));
         let full = Transfer { error: "the disk is full".into(), ..transfer(TransferState::Paused) };
         assert_eq!(stop(&full).message, "a.bin: the disk is full");
+        let advised = Transfer { advice: "Free some space, then go on: kithctl files resume ID".into(), ..full };
+        assert_eq!(stop(&advised).advice, "Free some space, then go on: kithctl files resume 3");
     }
 
     #[test]
