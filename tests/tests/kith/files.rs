@@ -128,6 +128,11 @@ fn a_file_is_fetched_by_ticket_and_by_hash_and_its_full_path_is_the_last_thing_s
     let last = said.trim_end().lines().last().context("it says something")?;
     assert_eq!(last, text(&other.join("holiday film.mkv"))?);
     ensure!(std::fs::read(last)? == content, "the bytes are those");
+    // What is there already is not said to have been fetched now.
+    let again = plain.args(["--name", "another.mkv"]).output()?;
+    let said_again = String::from_utf8(again.stdout)?;
+    ensure!(said_again.contains("is here already") && said_again.contains("keeps the name"), "{said_again}");
+    assert_eq!(said_again.trim_end().lines().last(), Some(last));
     // What is shared is where it was, and nothing beside it was changed.
     let names: Vec<_> = std::fs::read_dir(here.0.path())?.flatten().map(|entry| entry.file_name()).collect();
     ensure!(names.iter().all(|name| name != ".kith-partial"), "{names:?}");
@@ -158,6 +163,12 @@ fn two_files_of_one_name_harm_neither_and_folders_keep_their_structure() -> Resu
         ensure!(&std::fs::read(saved.join(name))? == content, "{name}");
     }
     ensure!(!saved.join("leads out").exists(), "a link that leads out is not followed");
+    // Neither where it is shared from nor where it was fetched is its list of files taken for its content.
+    let hash = field(&share, "hash")?;
+    for daemon in [&ada, &ben] {
+        let (code, said) = refused(daemon, &["files", "cat", hash])?;
+        ensure!(code == 2 && said.contains(&format!("kithctl files get {hash}")), "{code} {said}");
+    }
     Ok(())
 }
 
