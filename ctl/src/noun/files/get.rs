@@ -275,10 +275,7 @@ mod tests {
             assert_eq!(here_already(&done, name), "a.bin (5.0 GB) is here already, verified\n/home/me/a.bin");
         }
         let other = here_already(&done, "b.bin");
-        assert_eq!(
-            other,
-            "a.bin (5.0 GB) is here already, verified; it keeps the name that it has\n/home/me/a.bin"
-        );
+        assert_eq!(other, "a.bin (5.0 GB) is here already, verified; it keeps the name that it has\n/home/me/a.bin");
     }
 
     #[test]
