@@ -73,7 +73,8 @@ impl<Q: Closing> Drop for Sending<Q> {
 
 impl<Q: Closing> Sending<Q> {
     fn check(&self) -> Result<(), Gone> {
-        match *self.ended.borrow() {
+        let ended = *self.ended.borrow();
+        match ended {
             Some(gone) => Err(gone),
             None if self.ended.has_changed().is_err() => Err(Gone::DaemonLost),
             None => Ok(()),

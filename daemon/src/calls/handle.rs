@@ -310,9 +310,9 @@ impl CallsFeed {
                 self.first = first;
                 return Some((now, handle.clone()));
             };
-            let now = info.borrow_and_update();
-            if *now != *reported {
-                reported.clone_from(&now);
+            let now = info.borrow_and_update().clone();
+            if now != *reported {
+                *reported = now;
                 return Some((reported.clone(), handle.clone()));
             }
         }

@@ -226,7 +226,7 @@ impl Chat {
 
     fn contact_named(&self, name: &str) -> Option<PeerId> {
         let wanted = name.to_lowercase();
-        let people = self.people.borrow();
+        let people = Arc::clone(&self.people.borrow());
         people.contacts.iter().find(|contact| contact.name.to_lowercase() == wanted).map(|contact| contact.peer_id)
     }
 

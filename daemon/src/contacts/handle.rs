@@ -85,7 +85,7 @@ impl Contacts {
     /// Whom a person means: the contact of that name, whatever the case, or anything that names a node. Kind
     /// `InvalidArgument`: nobody is called so; the advice has the names that are near.
     pub fn resolve(&self, text: &str) -> Result<Target, Failure> {
-        let people = self.people.borrow();
+        let people = Arc::clone(&self.people.borrow());
         if let Some(contact) = names::named(&people.contacts, text) {
             return Ok(self.target(contact.peer_id));
         }
@@ -94,8 +94,9 @@ impl Contacts {
 
     /// A contact is reached where its ticket said, if it came with one; others where the network knows them.
     fn target(&self, peer: PeerId) -> Target {
-        match self.addresses.borrow().get(&peer) {
-            Some(addresses) => Target::Ticket(Ticket { peer, addresses: addresses.clone() }),
+        let addresses = self.addresses.borrow().get(&peer).cloned();
+        match addresses {
+            Some(addresses) => Target::Ticket(Ticket { peer, addresses }),
             None => Target::Peer(peer),
         }
     }
@@ -188,7 +189,7 @@ impl Contacts {
     }
 
     fn stranger(&self, text: &str) -> Result<PeerId, Failure> {
-        let people = self.people.borrow();
+        let people = Arc::clone(&self.people.borrow());
         match names::request_of(&people.requests, text)? {
             Some(peer) => Ok(peer),
             None => {
@@ -199,11 +200,11 @@ impl Contacts {
     }
 
     fn newcomer(&self, text: &str) -> Result<Whom, Failure> {
-        let people = self.people.borrow();
+        let people = Arc::clone(&self.people.borrow());
         if let Some(contact) = names::named(&people.contacts, text) {
             return Ok(Whom::Peer(contact.peer_id, Vec::new()));
         }
-        let rows = self.peers.borrow();
+        let rows = Arc::clone(&self.peers.borrow());
         match text.parse::<Target>() {
             Ok(Target::Ticket(ticket)) => Ok(Whom::Peer(ticket.peer, ticket.addresses)),
             Ok(target) => Ok(match names::peer_of(&target, &rows) {

@@ -377,7 +377,7 @@ impl<N: Network> Task<N> {
 
     /// What a peer calls itself, as far as the network knows.
     pub fn own_name(&self, peer: PeerId) -> String {
-        let rows = self.peers.borrow();
+        let rows = Arc::clone(&self.peers.borrow());
         rows.iter().find(|row| row.peer_id == peer).map(|row| row.name.clone()).unwrap_or_default()
     }
 

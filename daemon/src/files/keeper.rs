@@ -101,7 +101,7 @@ impl<N: Network> Keeper<N> {
     }
 
     pub fn list(&self) -> Vec<Kept> {
-        let people = self.context.people.borrow();
+        let people = Arc::clone(&self.context.people.borrow());
         let shown = |row: &KeptRow| Kept {
             peer: row.peer,
             name: name_of(&people, row.peer),

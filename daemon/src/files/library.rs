@@ -110,7 +110,7 @@ impl Library {
     }
 
     fn may_have(&self, peer: PeerId, holding: &Holding) -> bool {
-        let people = self.people.borrow();
+        let people = Arc::clone(&self.people.borrow());
         let contact = people.contacts.iter().find(|contact| contact.peer_id == peer);
         if contact.is_some_and(|contact| contact.blocked) {
             return false;

@@ -6,6 +6,7 @@ pub(super) mod turns;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kith_common::clock::unix_ms;
@@ -122,13 +123,13 @@ impl<N: Network> Transfers<N> {
     }
 
     fn shown(&self, id: u32) -> Option<Transfer> {
-        let people = self.context.people.borrow();
+        let people = Arc::clone(&self.context.people.borrow());
         self.entries.get(&id).map(|entry| entry.show(&people, Instant::now()))
     }
 
     /// Those that are not done in their order, then the others, the newest first.
     pub fn all(&self, most: usize) -> Vec<Transfer> {
-        let (people, now) = (self.context.people.borrow(), Instant::now());
+        let (people, now) = (Arc::clone(&self.context.people.borrow()), Instant::now());
         let is_over = |entry: &&Entry| matches!(entry.row.standing, Phase::Done | Phase::Failed);
         let (over, going): (Vec<&Entry>, Vec<&Entry>) = self.in_order().partition(is_over);
         let mut over = over;

@@ -408,9 +408,9 @@ impl Net {
 
     /// Connected peers that can tell a media socket its outside address.
     pub fn reflectors(&self) -> Vec<Reflector> {
-        let links = self.links.borrow();
         let known = |ports: MediaPorts| ports != MediaPorts::default();
-        links
+        self.links
+            .borrow()
             .by_peer
             .values()
             .filter(|link| known(link.media_ports))

@@ -168,7 +168,7 @@ impl Task {
 
     fn publish_figures(&mut self) {
         self.stale.due = Due::No;
-        let measured = self.datagrams.borrow();
+        let measured = Arc::clone(&self.datagrams.borrow());
         self.published.rows.send_modify(|rows| {
             let rows = Arc::make_mut(rows);
             for row in rows.iter_mut().take_while(|row| row.connected) {

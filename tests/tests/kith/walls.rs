@@ -123,6 +123,31 @@ fn window_and_command_line_do_not_depend_on_the_daemon() {
     }
 }
 
+/// Whoever looks into a watch channel holds a lock until the guard is dropped. Somebody who is called meanwhile and looks as well
+/// waits for a writer that waits for the first: both for ever, and with them all who share the channel.
+#[test]
+fn nobody_keeps_the_guard_of_a_watch_channel() {
+    let keeps = |line: &str| {
+        let line = line.trim();
+        let looks = ["borrow()", "borrow_and_update()"].into_iter().any(|look| line.contains(&format!(".{look}")));
+        let copied = line.contains("= *") || line.contains("Arc::clone(&") || line.contains("clone_from(&");
+        let bound = line.starts_with("let ") && (line.ends_with("borrow();") || line.ends_with("borrow_and_update();"));
+        let paired = line.starts_with("let (") && line.contains("borrow(), ");
+        let block =
+            ["match ", "if let ", "while let ", "for ", "&& let "].into_iter().any(|word| line.starts_with(word));
+        looks && !copied && (bound || paired || (block && line.ends_with('{')))
+    };
+    let kept: Vec<String> = sources()
+        .into_iter()
+        .filter(|(name, _)| !name.contains("/tests"))
+        .flat_map(|(name, text)| {
+            let lines = text.lines().filter(|line| keeps(line)).map(|line| format!("{name}: {}", line.trim()));
+            lines.collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(kept, Vec::<String>::new());
+}
+
 #[test]
 fn every_file_can_be_read_in_one_sitting() {
     let long: Vec<(String, usize)> = sources()

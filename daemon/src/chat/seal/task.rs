@@ -201,7 +201,7 @@ impl Task {
 
     /// Who that is, unless it is no contact, or blocked.
     pub fn contact(&self, peer: PeerId) -> Option<Contact> {
-        let people = self.people.borrow();
+        let people = Arc::clone(&self.people.borrow());
         people.contacts.iter().find(|contact| contact.peer_id == peer && !contact.blocked).cloned()
     }
 

@@ -387,7 +387,7 @@ impl<N: Network> Fetch<N> {
 
     /// Why there is nobody, as far as it is known.
     fn nobody(&self) -> Failure {
-        let people = self.context.people.borrow();
+        let people = Arc::clone(&self.context.people.borrow());
         let of = |wanted: fn(&Lack) -> bool| {
             self.finder.lacks().filter(move |(_, lack)| wanted(lack)).map(|(peer, _)| peer).collect::<Vec<_>>()
         };

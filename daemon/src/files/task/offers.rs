@@ -1,5 +1,7 @@
 //! What contacts would like this node to have: it begins by itself, waits for its user, or is refused.
 
+use std::sync::Arc;
+
 use kith_common::clock::unix_ms;
 use kith_common::contact::{People, Trust};
 use kith_common::failure::Failure;
@@ -74,7 +76,7 @@ impl<N: Network> Task<N> {
     pub(super) async fn offered(&mut self, peer: PeerId, text: &str, files: u32) -> Result<Verdict, Failure> {
         let refused = |why: &str| Ok(Verdict::Refused(why.to_owned()));
         let contact = {
-            let people = self.context.people.borrow();
+            let people = Arc::clone(&self.context.people.borrow());
             people.contacts.iter().find(|contact| contact.peer_id == peer && !contact.blocked).cloned()
         };
         let Some(contact) = contact else { return refused("This node takes offers of its contacts only.") };
@@ -116,7 +118,7 @@ impl<N: Network> Task<N> {
     }
 
     fn wants_unasked(&self, ticket: &FileTicket) -> bool {
-        let settings = self.settings.borrow();
+        let settings = self.settings.borrow().clone();
         let kind = match ticket.kind {
             FileKind::File => kith_content::content_kind(&ticket.name),
             FileKind::Folder => ContentKind::Folder,

@@ -74,7 +74,7 @@ impl<N: Network> Task<N> {
     }
 
     fn snapshot(&self) -> FilesState {
-        let people = self.context.people.borrow();
+        let people = Arc::clone(&self.context.people.borrow());
         let mut uploads = self.serving.uploads.lock().unwrap_or_else(PoisonError::into_inner).rows(Instant::now());
         for upload in &mut uploads {
             upload.name = name_of(&people, upload.peer);

@@ -109,7 +109,7 @@ impl Entry {
         let mut row = self.row.clone();
         let mut suppliers = self.suppliers.clone();
         if let Some(running) = &self.running {
-            let live = running.live.borrow();
+            let live = running.live.borrow().clone();
             if row.name.is_empty() {
                 row.name.clone_from(&live.name);
             }
