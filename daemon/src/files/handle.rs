@@ -13,7 +13,7 @@ use kith_common::file::{
 use kith_common::ids::PeerId;
 use kith_common::node::Identity;
 use kith_common::target::Target;
-use kith_content::{ContentError, FileStat};
+use kith_content::{ContentError, FileStat, FolderProgress};
 use kith_store::{Database, PieceRow, ShareRow, ShareWord};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
@@ -206,11 +206,11 @@ impl Files {
         Ok(NewTransfer { hash, kind, name, folder, folder_chosen, name_chosen, wanted })
     }
 
-    /// A file that was fetched into that folder before and is as it was. Dropping this gives up.
+    /// What was fetched into that folder before and is as it was. Dropping this gives up.
     async fn there_already(&self, new: &NewTransfer) -> Result<Option<Transfer>, Failure> {
         let hash = new.hash;
         let Some(row) = self.db.read(move |store| store.fetched(hash)).await? else { return Ok(None) };
-        if row.kind != FileKind::File || row.saved.parent() != Some(new.folder.as_path()) {
+        if row.saved.parent() != Some(new.folder.as_path()) {
             return Ok(None);
         }
         let (outboards, saved) = (self.desk.places.outboards.clone(), row.saved.clone());
@@ -219,11 +219,21 @@ impl Files {
         // What is something else by now is verified by nobody.
         let making = self.desk.making().await;
         let same = blocking(move || {
-            if FileStat::at(&saved)?.size != row.size_bytes {
-                return Ok(false);
-            }
-            let found = kith_content::add_file(&saved, &outboards, &mut |_| go_on())?.hash;
-            making.note(found);
+            let found = match row.kind {
+                FileKind::File if FileStat::at(&saved)?.size == row.size_bytes => {
+                    let found = kith_content::add_file(&saved, &outboards, &mut |_| go_on())?.hash;
+                    making.note(found);
+                    found
+                }
+                FileKind::Folder if kith_content::walk(&saved, &mut |_| go_on())?.total_bytes() == row.size_bytes => {
+                    let mut follow = |progress: FolderProgress| {
+                        progress.hashed.into_iter().for_each(|hash| making.note(hash));
+                        go_on()
+                    };
+                    kith_content::add_folder(&saved, &outboards, &mut follow)?.hash
+                }
+                _ => return Ok(false),
+            };
             Ok(found == hash)
         });
         if !same.await.unwrap_or(false) {
@@ -346,7 +356,7 @@ impl Files {
 
     fn share(&self, row: ShareRow) -> Share {
         let ticket = ticket(&row, &self.identity.borrow());
-        let people = self.people.borrow();
+        let people = Arc::clone(&self.people.borrow());
         Share {
             hash: row.hash,
             ticket,

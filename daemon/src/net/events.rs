@@ -94,6 +94,7 @@ impl Task {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
                 self.standing.closed(connection_id);
                 // QUIC tells whether the other side closed it; libp2p shows that in Debug only.
+                let failed = cause.is_some();
                 if cause.is_some_and(|cause| format!("{cause:?}").contains("ApplicationClosed"))
                     && let Some(peer) = self.table.get_mut(&peer_id)
                 {
@@ -103,6 +104,10 @@ impl Task {
                 self.link_changed(&peer_id);
                 if let Some(gone) = gone {
                     self.gone(peer_id, &gone);
+                }
+                if failed {
+                    // A peer that was killed: TCP says so at once, QUIC falls silent.
+                    self.doubt(peer_id);
                 }
                 self.suspect_closed(&peer_id, connection_id);
                 self.reach_changed();

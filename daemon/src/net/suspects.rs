@@ -3,7 +3,7 @@
 //! When an interface loses an address, what was connected from it is silent and fails only when TCP gives up, minutes
 //! later; and the other side learns nothing at all. So this side closes those connections and connects anew; the other
 //! side, to which a peer comes once more, asks the older connections for a sign of life and closes the silent ones. So
-//! does either side when a call says that nothing comes from a peer.
+//! does either side when a call says that nothing comes from a peer, and when one of several connections to it has failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};

@@ -71,6 +71,8 @@ struct Known {
     busy: bool,
     /// It gave us a stream, which is in use.
     has: bool,
+    /// It is connected, could not be asked all the same, and is asked once more without a pause.
+    once_more: bool,
     lack: Option<Lack>,
 }
 
@@ -190,7 +192,8 @@ impl<N: Network> Finder<N> {
     }
 
     fn entry(&mut self, peer: PeerId) -> &mut Known {
-        let new = || Known { due: Instant::now(), pause: FIRST_PAUSE, busy: false, has: false, lack: None };
+        let new =
+            || Known { due: Instant::now(), pause: FIRST_PAUSE, busy: false, has: false, once_more: false, lack: None };
         self.known.entry(peer).or_insert_with(new)
     }
 
@@ -230,13 +233,20 @@ impl<N: Network> Finder<N> {
 
     fn answered(&mut self, peer: PeerId, outcome: Result<Box<Found>, Lack>) -> Option<Hint> {
         let named = self.origins.iter().any(|origin| origin.peer == peer);
+        let connected = is_connected(&self.peers.borrow(), peer);
         let known = self.entry(peer);
         known.busy = false;
         match outcome {
             Ok(found) => {
-                (known.has, known.lack, known.pause) = (true, None, FIRST_PAUSE);
+                (known.has, known.lack, known.pause, known.once_more) = (true, None, FIRST_PAUSE, false);
                 self.search_pause = FIRST_PAUSE;
                 Some(Hint::Found(found))
+            }
+            // It may have been asked on a connection from before it was started anew.
+            Err(Lack::Unreachable(why)) if connected && !known.once_more => {
+                (known.due, known.once_more) = (Instant::now() + LOST_PAUSE, true);
+                known.lack = Some(Lack::Unreachable(why));
+                None
             }
             Err(lack) => {
                 known.due = Instant::now() + known.pause;
@@ -256,7 +266,7 @@ impl<N: Network> Finder<N> {
         // Whoever has come back may have it now.
         for new in there.difference(&self.there) {
             if let Some(known) = self.known.get_mut(new) {
-                (known.due, known.pause) = (Instant::now(), FIRST_PAUSE);
+                (known.due, known.pause, known.once_more) = (Instant::now(), FIRST_PAUSE, false);
             }
         }
         self.there.clone_from(&there);
@@ -272,7 +282,7 @@ impl<N: Network> Finder<N> {
             return;
         }
         let contacts: BTreeSet<PeerId> = {
-            let people = self.people.borrow();
+            let people = Arc::clone(&self.people.borrow());
             people.contacts.iter().filter(|contact| !contact.blocked).map(|contact| contact.peer_id).collect()
         };
         let (known, others): (Vec<_>, Vec<_>) = there.into_iter().partition(|peer| contacts.contains(peer));
@@ -307,8 +317,7 @@ impl<N: Network> Finder<N> {
 
 async fn question(net: &impl Network, peer: PeerId, target: Target, ask: Ask) -> Result<Found, Lack> {
     let unreachable = |failure: Failure| Lack::Unreachable(failure.message);
-    let connected = net.peers().borrow().iter().any(|row| row.connected && row.peer_id == peer);
-    if !connected {
+    if !is_connected(&net.peers().borrow(), peer) {
         net.connect(target).await.map_err(unreachable)?;
     }
     let mut talk = Talk::open(net, peer).await.map_err(|failure| match failure.kind {
@@ -328,6 +337,10 @@ async fn question(net: &impl Network, peer: PeerId, target: Target, ask: Ask) ->
         Status::Changed => Err(Lack::Changed),
         _ => Err(Lack::NotFound),
     }
+}
+
+fn is_connected(peers: &[PeerInfo], peer: PeerId) -> bool {
+    peers.iter().any(|row| row.connected && row.peer_id == peer)
 }
 
 async fn at(due: Option<Instant>) {

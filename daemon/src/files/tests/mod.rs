@@ -62,6 +62,11 @@ async fn a_folder_keeps_its_structure() {
         assert!(std::fs::read(saved.join(name)).expect("it is there") == bytes(number as u64, *size), "{name}");
     }
     assert!(saved.join("nothing in it").is_dir());
+    let again = ben.get(&share.ticket).await;
+    assert_eq!((again.id, again.state, &again.saved_path), (done.id, TransferState::Done, &done.saved_path));
+    std::fs::write(saved.join("deep/c"), bytes(9, 100_000)).expect("writable");
+    let anew = ben.get(&share.ticket).await;
+    assert_ne!(ben.until_done(anew.id).await.saved_path, done.saved_path, "it is not the same any more");
     // And one of its files by itself, by its own hash.
     let one = ada.share(&ada.path("things/deep/c")).await;
     ada.files.remove(one.hash).await.expect("it was shared");
