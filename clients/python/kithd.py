@@ -7,7 +7,7 @@ import capnp
 
 capnp.remove_import_hook()
 # How a program ends without a daemon, and stopped by Ctrl-C: 128 and the number of the signal, as shells have it.
-NO_DAEMON, STOPPED = 4, 130
+NO_DAEMON, STOPPED = 3, 130
 SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "schema"
 # Without this import path pycapnp does not find /capnp/*.capnp, and it aborts the interpreter instead of raising.
 IMPORTS = [os.path.dirname(os.path.dirname(capnp.__file__)), str(SCHEMA)]

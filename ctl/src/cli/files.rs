@@ -126,7 +126,7 @@ pub struct AddArguments {
     /// `-`: what standard input says, which is then kept in the daemon's store
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
-    /// Offer it to this contact, and share it with nobody else; may be repeated
+    /// Offer it to this contact, and share it with nobody else (what was shared with more before still is); may be repeated
     #[arg(long, value_name = "PEER")]
     pub to: Vec<String>,
     /// Who gets it on asking [default: peers with --to, otherwise anyone who has the hash]

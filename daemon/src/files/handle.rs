@@ -102,6 +102,15 @@ impl Files {
 
     /// Verified bytes of a file that is shared from here or was fetched. A length of 0: to the end.
     pub async fn read(&self, hash: FileHash, offset: u64, length: u64) -> Result<Reading, Failure> {
+        let is_folder = self.db.read(move |store| {
+            let shared = store.share(hash)?.map(|share| share.kind);
+            let kind = if shared.is_some() { shared } else { store.fetched(hash)?.map(|row| row.kind) };
+            Ok(kind == Some(FileKind::Folder))
+        });
+        if is_folder.await? {
+            return Err(check::invalid("that is a folder, and only a file can be read at once")
+                .advise(format!("Fetch it, or read its files one by one: kithctl files get {hash}")));
+        }
         let library = &self.serving.library;
         let item = match library.open_own(hash).await {
             Ok(Some(item)) => item,

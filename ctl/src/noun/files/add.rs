@@ -31,11 +31,27 @@ pub async fn run(client: &Client, arguments: AddArguments, output: &Output) -> R
             add(client, path, options.clone(), output).await?
         };
         let told = output.row(&show::share_row(&share)).and_then(|()| output.text(&show::added(&share)));
+        let told = told.and_then(|()| match narrower(options.scope, &share) {
+            true => output.text(&format!(
+                "It was shared with more than these before, and still is. To change that: kithctl files remove {}, then add it again.",
+                share.hash
+            )),
+            false => Ok(()),
+        });
         if told == Err(ReaderGone) {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Whoever was told of a share before keeps it, so that adding never takes anything from anybody.
+fn narrower(asked: ShareScope, share: &Share) -> bool {
+    match asked {
+        ShareScope::Anyone => false,
+        ShareScope::Contacts => share.scope == ShareScope::Anyone,
+        ShareScope::Peers => share.scope != ShareScope::Peers,
+    }
 }
 
 fn is_standard_input(path: &Path) -> bool {

@@ -170,7 +170,9 @@ impl Entry {
             folder: row.folder.display().to_string(),
             saved_path: row.saved.display().to_string(),
             error: trouble.map(|trouble| trouble.message.clone()).unwrap_or_default(),
-            advice: trouble.map(|trouble| trouble.advice.clone()).unwrap_or_default(),
+            advice: trouble
+                .map(|trouble| trouble.advice.replace("files resume ID", &format!("files resume {}", row.id)))
+                .unwrap_or_default(),
             started_unix_ms: row.started_unix_ms,
             finished_unix_ms: row.finished_unix_ms,
             seconds: Duration::from_millis(row.spent_ms).as_secs_f64(),
