@@ -122,12 +122,12 @@ impl Store {
         if self.is_member(talk, peer)? {
             return Ok(false);
         }
-        self.change("INSERT OR IGNORE INTO link (conversation, peer) VALUES (?, ?)", params![talk, key])?;
+        let new = self.change("INSERT OR IGNORE INTO link (conversation, peer) VALUES (?, ?)", params![talk, key])?;
         self.change(
-            "UPDATE link SET member = 1, last = NULL, given_up = 0, first = said + 1, handed = max(handed, said),
+            "UPDATE link SET member = 1, again = ?3, last = NULL, given_up = 0, first = said + 1, handed = max(handed, said),
                stored = max(stored, said), read = max(read, said)
              FROM (SELECT said FROM conversation WHERE key = ?1) WHERE conversation = ?1 AND peer = ?2",
-            params![talk, key],
+            params![talk, key, new == 0],
         )?;
         Ok(true)
     }
@@ -181,6 +181,14 @@ impl Store {
             // before this.
             self.part(talk.key, peer, said + 1)?;
             return self.tell_group(talk, now);
+        }
+        let old = self.change(
+            "UPDATE link SET again = 0 WHERE conversation = ? AND peer = ? AND again = 1",
+            params![talk.key, peer.public_key()],
+        )?;
+        if old > 0 {
+            // Perhaps from before it was added anew. If it has left since, the maker will say so.
+            return Ok(());
         }
         self.part(talk.key, peer, said)?;
         self.update_states(talk.key)?;

@@ -7,7 +7,12 @@ use rusqlite::Connection;
 use crate::{Result, StoreError};
 
 /// Each brings the database one version on, in one transaction.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 /// "Kith", for `file` and for ourselves.
 const APPLICATION_ID: i32 = 0x4b69_7468;
 /// Where SQLite keeps `user_version` in the file.

@@ -145,9 +145,11 @@ fn ten_calls_one_after_another_leave_no_memory_behind() -> Result<()> {
     for _ in 0..10 {
         one()?;
     }
-    // The allocator gives pages back a moment after they are free.
+    // The allocator gives pages back a moment after they are free, and not all at once: what is there after a call varies by 12 MB.
+    // A call that left its encoder or decoder behind would cost more than that each time.
+    const VARIES_MB: f64 = 16.0;
     let deadline = Instant::now() + SOON;
-    while kith_tests::proc::resident_mb(ada.id())? - before >= 10.0 {
+    while kith_tests::proc::resident_mb(ada.id())? - before >= VARIES_MB {
         let after = kith_tests::proc::resident_mb(ada.id())?;
         ensure!(Instant::now() < deadline, "{before:.1} MB before, {after:.1} MB after");
     }

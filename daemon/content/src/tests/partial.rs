@@ -250,7 +250,7 @@ fn units_are_numbered_through_all_files() {
     let last = 3 * MIB..3 * MIB + 1;
     assert_eq!(units, [(1, 0..1), (2, 0..MIB), (4, 0..MIB), (4, MIB..2 * MIB), (4, 2 * MIB..3 * MIB), (4, last)]);
     assert_eq!((layout.unit(6), layout.blob_of(6), layout.unit_length(6)), (None, None, 0));
-    assert_eq!((unit_bytes(4096 * MIB), unit_bytes(4096 * MIB + 1)), (MIB, 4 * MIB));
+    assert_eq!((unit_bytes(65536 * MIB), unit_bytes(65536 * MIB + 1)), (MIB, 4 * MIB));
     let largest = Layout::file(hash(0), 1 << 44).expect("it is not too large");
     assert_eq!(largest.units(), 1 << 22);
     assert!(matches!(Layout::file(hash(0), (1 << 44) + 1), Err(ContentError::TooLarge)));

@@ -125,6 +125,29 @@ fn the_removed_and_those_who_leave_are_out_everywhere_and_may_come_back() {
     }
 }
 
+#[test]
+fn an_old_word_of_leaving_does_not_put_out_who_was_added_anew() {
+    let mut stores = [1, 2, 3].map(store);
+    stores[0].new_group(group(7), "we", &[peer(2), peer(3)], NOW).unwrap();
+    let told = |stores: &mut [Store; 3], from: usize, to: usize| {
+        let [from, to] = stores.get_disjoint_mut([from, to]).unwrap();
+        tell(from, to);
+    };
+    told(&mut stores, 0, 1);
+    stores[1].change_group(group(7), StoreGroupChange::Leave, NOW).unwrap();
+    told(&mut stores, 1, 0);
+    stores[0].change_group(group(7), StoreGroupChange::Add(vec![peer(2)]), NOW).unwrap();
+    // The third hears that the second is in again before it hears from the second, who does not know it yet.
+    told(&mut stores, 0, 2);
+    told(&mut stores, 1, 2);
+    settle(&mut stores);
+    assert!(stores.iter().all(|store| members(store) == [peer(1), peer(2), peer(3)]));
+    // Whoever leaves after that is out all the same.
+    stores[1].change_group(group(7), StoreGroupChange::Leave, NOW).unwrap();
+    settle(&mut stores);
+    assert!([0, 2].iter().all(|still| members(&stores[*still]) == [peer(1), peer(3)]));
+}
+
 /// The identity goes to a new database, with what a backup has of the group.
 fn moved(from: &Store, rows: &[GroupRow]) -> Store {
     let mut new = Store::in_memory(from.own()).unwrap();
@@ -220,7 +243,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens in whatever order, in the end all members agree on who they are, and nobody waits for anything.
     #[test]
