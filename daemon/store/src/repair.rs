@@ -269,7 +269,7 @@ fn mend(conn: &Connection) -> Result<()> {
          UPDATE conversation SET unread = (SELECT count(*) FROM message
            WHERE conversation = conversation.key AND author IS NOT NULL AND state = 4 AND position > seen AND position > erased_to);
          INSERT INTO words (rowid, text) SELECT position, text FROM message_words WHERE text <> '';
-         INSERT OR IGNORE INTO counter VALUES (0, {LOST_CURSORS}, 0);
+         INSERT OR IGNORE INTO counter (key, cursor, indexed) VALUES (0, {LOST_CURSORS}, 0);
          UPDATE counter SET cursor = max(cursor, coalesce((SELECT max(cursor) FROM message), 0),
            coalesce((SELECT max(cursor) FROM conversation), 0)) + 1;
          UPDATE counter SET indexed = cursor;"

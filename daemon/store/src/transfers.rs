@@ -102,10 +102,15 @@ impl Store {
         )
     }
 
-    /// A new one, with the next id (that of `row` or a higher one) and the last place; the oldest finished ones make room.
+    /// A new one, with the next id (that of `row` or a higher one; none is used again) and the last place; the oldest finished ones
+    /// make room.
     pub fn new_transfer(&mut self, row: &TransferRow) -> Result<TransferRow> {
         self.atomically(|store| {
-            let id: u32 = store.value("SELECT max(coalesce(max(key), 0) + 1, ?) FROM transfer", [row.id])?;
+            let id: u32 = store.value(
+                "SELECT max((SELECT coalesce(max(key), 0) + 1 FROM transfer), transfers + 1, ?) FROM counter",
+                [row.id],
+            )?;
+            store.change("UPDATE counter SET transfers = ?", [id])?;
             let place: i64 = store.value("SELECT coalesce(max(place), 0) + 1 FROM transfer", [])?;
             let row = TransferRow { id, place, ..row.clone() };
             store.put_transfer(&row)?;
