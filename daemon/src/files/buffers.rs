@@ -113,6 +113,6 @@ mod tests {
             .collect();
         drop(many);
         let kept: usize = buffers.stock().spare.iter().map(Vec::capacity).sum();
-        assert!(kept == buffers.stock().spare_bytes && kept <= SPARE_BYTES && kept >= UNIT, "{kept}");
+        assert!(kept == buffers.stock().spare_bytes && (UNIT..=SPARE_BYTES).contains(&kept), "{kept}");
     }
 }
