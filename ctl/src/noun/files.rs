@@ -8,7 +8,7 @@ mod watch;
 use std::io::Write as _;
 
 use kith_common::client::Client;
-use kith_common::file::{FileHash, FileKind, FilesState, MAX_SHARES_PAGE, Offer, Share, Transfer};
+use kith_common::file::{FileHash, FilesState, MAX_SHARES_PAGE, Offer, Share, Transfer};
 use kith_common::target::Target;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,7 @@ use crate::cli::{FilesArguments, FilesVerb, SettingsArguments};
 use crate::harmless::line;
 use crate::output::Output;
 use crate::session::interrupt::Interrupt;
-use crate::stop::{Exit, Stop};
+use crate::stop::Stop;
 
 /// Pieces that wait to be written; the daemon waits for whoever reads standard output.
 const PIECES: usize = 1;
@@ -225,24 +225,9 @@ async fn settings(client: &Client, arguments: SettingsArguments, output: &Output
     Ok(())
 }
 
-/// The name of what has that hash, where it is a folder that is shared from here or has been fetched.
-async fn folder(client: &Client, hash: FileHash) -> Result<Option<String>, Stop> {
-    if let Some(share) = find(client, hash).await? {
-        return Ok((share.kind == FileKind::Folder).then(|| line(&share.name)));
-    }
-    let transfers = state(client).await?.transfers;
-    let fetched = transfers.iter().find(|transfer| transfer.hash == hash && transfer.kind == FileKind::Folder);
-    Ok(fetched.map(show::title))
-}
-
 /// The bytes as they are, whether with `--json` or without.
 async fn cat(client: &Client, hash: FileHash, offset: u64, length: Option<u64>) -> Result<(), Stop> {
     let mut interrupt = Interrupt::new()?;
-    // The daemon would send the list of its files, which is of use to daemons only.
-    if let Some(name) = folder(client, hash).await? {
-        return Err(Stop::new(Exit::Usage, format!("{name} is a folder, and only a file can be written out"))
-            .advise(format!("Fetch it: kithctl files get {hash}")));
-    }
     let (pieces, written) = standard_output()?;
     let moving = async {
         // It fails too when nobody takes the pieces any more; why is known where they are written.

@@ -1,5 +1,6 @@
 //! What the rest of the daemon holds: [`Files`]. Cheap to clone; the task ends with [`Files::shutdown`] or the last handle.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ impl Files {
             Ok(kind == Some(FileKind::Folder))
         });
         if is_folder.await? {
-            return Err(check::invalid("that is a folder, and only a file can be read at once")
+            return Err(check::invalid("that is a folder, and only a file can be read")
                 .advise(format!("Fetch it, or read its files one by one: kithctl files get {hash}")));
         }
         let library = &self.serving.library;
@@ -234,14 +235,18 @@ impl Files {
                     making.note(found);
                     found
                 }
-                FileKind::Folder if kith_content::walk(&saved, &mut |_| go_on())?.total_bytes() == row.size_bytes => {
+                FileKind::Folder => {
                     let mut follow = |progress: FolderProgress| {
                         progress.hashed.into_iter().for_each(|hash| making.note(hash));
-                        go_on()
+                        // Known before the first file is hashed; until then it is 0.
+                        match [0, row.size_bytes].contains(&progress.total_bytes) {
+                            true => go_on(),
+                            false => ControlFlow::Break(()),
+                        }
                     };
                     kith_content::add_folder(&saved, &outboards, &mut follow)?.hash
                 }
-                _ => return Ok(false),
+                FileKind::File => return Ok(false),
             };
             Ok(found == hash)
         });

@@ -162,10 +162,7 @@ fn stop(transfer: &Transfer) -> Stop {
         _ => format!("nobody who has {title} is there"),
     };
     let advice = match transfer.state {
-        // What the daemon advises for any transfer is said of this one.
-        _ if !transfer.advice.is_empty() => {
-            line(&transfer.advice).replace("files resume ID", &format!("files resume {}", transfer.id))
-        }
+        _ if !transfer.advice.is_empty() => line(&transfer.advice),
         TransferState::Paused => go_on(transfer),
         TransferState::Failed => "Try it again.".to_owned(),
         _ => format!(
@@ -292,8 +289,6 @@ mod tests {
         assert_eq!((paused.exit, paused.advice.as_str()), (Exit::Failed, "Go on with: kithctl files resume 3"));
         let full = Transfer { error: "the disk is full".into(), ..transfer(TransferState::Paused) };
         assert_eq!(stop(&full).message, "a.bin: the disk is full");
-        let advised = Transfer { advice: "Free some space, then go on: kithctl files resume ID".into(), ..full };
-        assert_eq!(stop(&advised).advice, "Free some space, then go on: kithctl files resume 3");
     }
 
     #[test]
